@@ -1,0 +1,35 @@
+"""Chains of tasks: each stage goes on with the encoder of the one before, under a new head.
+
+The paper's chains stand in it: Emotion -> REDv2, SST-2 -> REDv2, SST-2 -> LaRoSeDa, AG News -> MOROCO. (Multi-stage
+fine-tuning without the gradual mixing of Xu et al. 2021.)
+"""
+
+from experiments.scales import setting
+from experiments.single import alone, classifiers
+from rocl.data.task import Task
+from rocl.experiment import Experiment, Scale
+from rocl.models.heads import Model
+
+
+def carried_on(tasks, done) -> Model:
+    return classifiers(done["before"].encoder(), tasks)
+
+
+def chain(scale: Scale, *stages: Task) -> Experiment:
+    """The last stage, which needs the one before, and so on down to the pretrained encoder."""
+    *earlier, last = stages
+    if not earlier:
+        return alone(scale, last)
+    before = chain(scale, *earlier)
+    return alone(scale, last, name=f"{before.name}+{last.name}", model=carried_on, needs={"before": before})
+
+
+def experiment(scale: Scale) -> Experiment:
+    ro, en = setting(scale).romanian, setting(scale).english
+    chains = [
+        chain(scale, en["emotion"], ro["emotion"]),
+        chain(scale, en["sentiment"], ro["emotion"]),
+        chain(scale, en["sentiment"], ro["sentiment"]),
+        chain(scale, en["news"], ro["news"]),
+    ]
+    return Experiment(name="multistage", needs={last.name: last for last in chains})

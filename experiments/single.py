@@ -1,0 +1,47 @@
+"""Every task by itself: each Romanian task and each English twin, fine-tuned from the pretrained encoder."""
+
+from functools import partial
+
+from experiments.scales import PARTS, setting
+from rocl.data.task import Task
+from rocl.experiment import Experiment, Scale
+from rocl.losses import classify
+from rocl.models.checkpoints import Checkpoint
+from rocl.models.encoder import Encoder
+from rocl.models.heads import Model, classification_head
+
+
+def classifiers(encoder: Encoder, tasks: list[Task]) -> Model:
+    """The encoder with a new classification head for each task."""
+    return Model(encoder, {task.name: classification_head(encoder, len(task.labels)) for task in tasks})
+
+
+def pretrained(tasks, done, *, checkpoint: Checkpoint, fresh: bool) -> Model:
+    return classifiers(checkpoint.fresh() if fresh else checkpoint.encoder(), tasks)
+
+
+def objective(model, encoded, batch, progress):
+    logits = model.heads[batch.task](encoded)  # (R, C)
+    return {"cross_entropy": classify(logits, batch.columns["labels"], kind=batch.kind)}
+
+
+def alone(scale: Scale, task: Task, **changes) -> Experiment:
+    """One task from the pretrained encoder."""
+    choice = setting(scale)
+    values = dict(
+        name=task.name,
+        tasks=[task],
+        model=partial(pretrained, checkpoint=choice.encoder, fresh=choice.fresh),
+        objective=objective,
+        epochs=choice.epochs.get(task.name, choice.epochs["english"]),
+        batch=choice.batch,
+        learning_rate=choice.learning_rate,
+        layer_decay=choice.layer_decay,
+    )
+    return Experiment(**values | changes)
+
+
+def experiment(scale: Scale) -> Experiment:
+    choice = setting(scale)
+    every = [choice.romanian[part] for part in PARTS] + [choice.english[part] for part in PARTS]
+    return Experiment(name="single", needs={task.name: alone(scale, task) for task in every})

@@ -1,0 +1,5 @@
+"""Everything that can be checked before step one."""
+
+
+def check(nodes):
+    pass

@@ -1,0 +1,46 @@
+"""What rocl's commands share: flags with "did you mean", one-line errors, and exit codes 0, 2, 130 and 143."""
+
+import argparse
+import difflib
+import re
+import sys
+from collections.abc import Callable, Sequence
+
+from rocl import interrupts
+from rocl.download import UserError
+
+
+class Parser(argparse.ArgumentParser):
+    """Flags are spelled out; a wrong one is told with the nearest right one."""
+
+    def __init__(self, **words):
+        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **words)
+
+    def error(self, message: str):
+        known = [flag for action in self._actions for flag in action.option_strings]
+        known += [str(choice) for action in self._actions for choice in action.choices or ()]
+        for word in re.findall(r"[\w-]+", message.rpartition(":")[2]):
+            if word not in known and (near := nearest(word, known)):
+                message += f" (did you mean {near}?)"
+                break
+        raise UserError(f"{message}; {self.prog} --help shows what there is")
+
+
+def nearest(word: str, known: Sequence[str]) -> str | None:
+    """The known word that a mistyped one most probably meant."""
+    near = difflib.get_close_matches(word, known, n=1)
+    return near[0] if near else None
+
+
+def run(main: Callable[[Sequence[str]], None], arguments: Sequence[str] | None = None) -> int:
+    """The exit code of a command: a user's mistake is one line and 2, a signal is 130 or 143."""
+    interrupts.install()
+    try:
+        main(sys.argv[1:] if arguments is None else arguments)
+        return 0
+    except UserError as error:
+        print(f"rocl: {error}", file=sys.stderr)
+        return 2
+    except interrupts.Interrupted as signal:
+        print(f"\nrocl: stopped by {signal}; the same command goes on from here", file=sys.stderr)
+        return signal.exit_code

@@ -1,0 +1,183 @@
+"""From packed rows to batches: whose turn it is, which rows a step takes, and how a step is cut to fit memory.
+
+There is no padding: a batch is a row of tokens and the places where its texts begin. The order of tasks and rows
+is a function of the seed and the step, so a resumed run counts instead of remembering.
+
+Letters: T tokens in the batch, B texts, R rows, C labels.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rocl.data.task import Task
+from rocl.data.tokens import Packed, Tokenizer, pack
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of one task, ready for the encoder."""
+
+    task: str
+    kind: str  # of labels: "one" or "many" a row
+    ids: Tensor  # (T,) int64
+    starts: Tensor  # (B + 1,) int64, where texts begin among the tokens
+    rows: Tensor  # (R + 1,) int64, where rows begin among the texts
+    max_length: int  # tokens of the longest text
+    columns: dict[str, Tensor]  # each (R, ...); "labels" is the gold as 0/1 (R, C) float32
+    row_ids: list[str]
+
+    def to(self, device: torch.device) -> "Batch":
+        columns = {name: column.to(device) for name, column in self.columns.items()}
+        return replace(
+            self, ids=self.ids.to(device), starts=self.starts.to(device), rows=self.rows.to(device), columns=columns
+        )
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows of one split of a task as numbers: tokens, and a column for everything known about a row."""
+
+    task: Task
+    packed: Packed
+    columns: dict[str, np.ndarray]  # each (rows, ...)
+    ids: list[str]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens a row, (rows,)."""
+        return np.diff(self.packed.texts[self.packed.rows])
+
+    def batch(self, rows: np.ndarray) -> Batch:
+        """The batch of these rows, in this order."""
+        packed = self.packed
+        texts = spans(packed.rows[rows], packed.rows[rows + 1])  # (B,)
+        tokens = spans(packed.texts[texts], packed.texts[texts + 1])  # (T,)
+        lengths = packed.texts[texts + 1] - packed.texts[texts]
+        return Batch(
+            task=self.task.name,
+            kind=self.task.kind,
+            ids=torch.from_numpy(packed.ids[tokens].astype(np.int64)),
+            starts=torch.from_numpy(offsets(lengths)),
+            rows=torch.from_numpy(offsets(packed.rows[rows + 1] - packed.rows[rows])),
+            max_length=int(lengths.max()),
+            columns={name: torch.from_numpy(column[rows]) for name, column in self.columns.items()},
+            row_ids=[self.ids[row] for row in rows],
+        )
+
+    def cut(self, rows: np.ndarray, budget: int) -> Iterator[np.ndarray]:
+        """The rows, shortest first, in parts of at most `budget` tokens (or of one row that is longer)."""
+        rows = rows[np.argsort(self.lengths[rows], kind="stable")]
+        start, tokens = 0, 0
+        for place, length in enumerate(self.lengths[rows]):
+            if place > start and tokens + length > budget:
+                yield rows[start:place]
+                start, tokens = place, 0
+            tokens += length
+        yield rows[start:]
+
+
+def joined(parts: Sequence[Batch]) -> Batch:
+    """Batches of any tasks as one for the encoder, which asks for no columns."""
+    if len(parts) == 1:
+        return parts[0]
+    lengths = torch.cat([part.starts.diff() for part in parts])
+    texts = torch.cat([part.rows.diff() for part in parts])
+    starts, rows = (torch.nn.functional.pad(counts.cumsum(0), (1, 0)) for counts in (lengths, texts))
+    return Batch(
+        task="+".join(part.task for part in parts),
+        kind="",
+        ids=torch.cat([part.ids for part in parts]),
+        starts=starts,
+        rows=rows,
+        max_length=max(part.max_length for part in parts),
+        columns={},
+        row_ids=[row_id for part in parts for row_id in part.row_ids],
+    )
+
+
+def offsets(lengths: np.ndarray) -> np.ndarray:
+    """Where each of these stretches begins, and where the last one ends."""
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
+def spans(begins: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """All numbers from each begin to before its end, one after the other."""
+    lengths = ends - begins
+    shift = np.repeat(begins - offsets(lengths)[:-1], lengths)
+    return np.arange(lengths.sum()) + shift
+
+
+def proportions(sizes: Sequence[int], exponent: float) -> np.ndarray:
+    """Task shares in proportion to size ** exponent (BAM 2019, section 3.2): 1 as they are, 0 all alike."""
+    weights = np.asarray(sizes, float) ** exponent
+    return weights / weights.sum()
+
+
+def apportion(shares: np.ndarray, total: int) -> np.ndarray:
+    """Whole numbers in these shares that sum to `total`, by largest remainder."""
+    counts = np.floor(shares * total).astype(int)
+    rest = np.argsort(counts - shares * total, kind="stable")[: total - counts.sum()]
+    counts[rest] += 1
+    return counts
+
+
+Sampling = Callable[[Sequence[int], int, int, int], np.ndarray]
+
+
+def proportional(
+    sizes: Sequence[int], seed: int, number: int, passes: int, *, exponent: float = 0.75, last: float | None = None
+) -> np.ndarray:
+    """Pass `number` of `passes` as (task, row) pairs, (sum of sizes, 2), tasks mixed by `size ** exponent`.
+
+    Every task goes through its rows in shuffled order, each row once before any row again, and goes on in the next
+    pass where it stopped. With `last` the exponent moves in equal steps from `exponent` in the first pass to `last`
+    in the last one (annealed sampling, PALs 2019, section 4.2).
+    """
+    total = sum(sizes)
+    exponents = np.linspace(exponent, exponent if last is None else last, passes)
+    counts = np.stack([apportion(proportions(sizes, e), total) for e in exponents[: number + 1]])  # (passes, tasks)
+    begun = counts[:number].sum(0)
+    pairs = np.empty((total, 2), np.int64)
+    pairs[:, 0] = np.random.default_rng([seed, number]).permutation(np.repeat(np.arange(len(sizes)), counts[number]))
+    for task, size in enumerate(sizes):
+        places = begun[task] + np.arange(counts[number][task])
+        orders = {k: shuffled(seed, task, int(k), size) for k in np.unique(places // size)}
+        pairs[pairs[:, 0] == task, 1] = [orders[place // size][place % size] for place in places]
+    return pairs
+
+
+@lru_cache(maxsize=64)
+def shuffled(seed: int, task: int, number: int, size: int) -> np.ndarray:
+    """The `number`-th order of a task's rows."""
+    return np.random.default_rng([seed, task, number, 1]).permutation(size)
+
+
+def steps(
+    sizes: Sequence[int], *, seed: int, batch: int, steps: int, sampling: Sampling, start: int = 0
+) -> Iterator[np.ndarray]:
+    """The (task, row) pairs of each step from `start` on, (batch, 2); a step may reach over the end of a pass."""
+    total = sum(sizes)
+    passes = -(-steps * batch // total)
+    order = lru_cache(maxsize=2)(lambda number: sampling(sizes, seed, number, passes))
+    for step in range(start, steps):
+        begin, end = step * batch, (step + 1) * batch
+        parts = [order(n)[max(begin - n * total, 0) : end - n * total] for n in range(begin // total, -(-end // total))]
+        yield np.concatenate(parts)
+
+
+def table(task: Task, split: str, tokenizer: Tokenizer, cache: Path | None) -> Table:
+    """The rows of a split of a task: tokens, gold labels as 0/1 and, of training rows, the task's own columns."""
+    rows = task.rows(split)
+    columns = {"labels": task.gold(split).astype(np.float32)}
+    if split == "train":
+        columns |= {name: np.asarray(column) for name, column in task.columns.items()}
+    return Table(task, pack(rows, tokenizer, task.max_length, cache), columns, [row.id for row in rows])

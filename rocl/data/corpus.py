@@ -1,0 +1,78 @@
+"""What a corpus is: rows of text with gold labels, in splits, read from files whose checksums are known."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from rocl import download
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What has labels: one text normally, two for a pair, many for a long document."""
+
+    id: str
+    texts: tuple[str, ...]
+    labels: tuple[str, ...]  # names; exactly one where the corpus is of kind "one", none where nothing is known
+    extra: Mapping[str, str | int | float] = field(default_factory=dict)  # what else the source says: dialect, stars
+
+
+Splits = Mapping[str, list[Row]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """Rows in splits ("train", "dev", "test"), read when first asked for.
+
+    `read` takes the verified paths by file name and returns the splits; a bad file is a `download.UserError`
+    that names file and row.
+    """
+
+    name: str
+    language: str  # ISO 639-1
+    labels: tuple[str, ...]
+    kind: str = "one"  # of labels: "one" or "many" a row
+    licence: str
+    note: str = ""  # what reading it joins, cleans, drops or draws; printed with its statistics
+    files: tuple[download.File, ...] = ()
+    read: Callable[[Mapping[str, Path]], Splits]
+
+    @cached_property
+    def splits(self) -> Splits:
+        splits = self.read({file.name: download.fetch(file) for file in self.files})
+        known, ids = set(self.labels), set()
+        for split, rows in splits.items():
+            for number, row in enumerate(rows, 1):
+                if row.id in ids:
+                    raise download.UserError(f"{self.name}: {split} row {number} has the id {row.id} of another row")
+                ids.add(row.id)
+                if strange := [label for label in row.labels if label not in known]:
+                    raise download.UserError(
+                        f"{self.name}: {split} row {number} (id {row.id}) has the label {strange[0]!r}, "
+                        f"which is not one of {', '.join(self.labels)}"
+                    )
+                if self.kind == "one" and len(row.labels) > 1:
+                    raise download.UserError(
+                        f"{self.name}: {split} row {number} (id {row.id}) has {len(row.labels)} labels, "
+                        'but the corpus is of kind "one"'
+                    )
+        return splits
+
+    @cached_property
+    def digest(self) -> str:
+        """Hex digest over the sorted (split, texts, labels): the same corpus in another container has the same."""
+        rows = (
+            json.dumps([split, row.texts, sorted(row.labels)], ensure_ascii=False)
+            for split, rows in self.splits.items()
+            for row in rows
+        )
+        return hashlib.sha256("\n".join(sorted(rows)).encode()).hexdigest()[:16]
+
+    def counts(self, split: str) -> dict[str, int]:
+        """How many rows of a split carry each label, in the order of the labels."""
+        counts = Counter(label for row in self.splits[split] for label in row.labels)
+        return {label: counts[label] for label in self.labels}

@@ -1,0 +1,134 @@
+"""What is learned: a corpus, its labels, and any further column of its rows; and plain functions that cut it."""
+
+import hashlib
+import json
+import random
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+
+from rocl.data.corpus import Corpus, Row
+from rocl.download import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A corpus to be learned under a name; `kind` says whether a row has one label or many.
+
+    `columns` holds further numbers of the training rows, one array (rows, ...) a name, in their order: soft
+    labels, weights. `train_ids` keeps only some of the training rows (folds, samples, active learning).
+    """
+
+    name: str
+    corpus: Corpus
+    max_length: int = 128  # tokens, special ones included
+    metric: str = "macro_f1"  # what the best checkpoint is chosen by, on dev
+    drop_leaks: bool = False  # take training rows out whose text stands in dev or test
+    train_ids: tuple[str, ...] | None = None
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.corpus.labels
+
+    @property
+    def kind(self) -> str:
+        return self.corpus.kind
+
+    @property
+    def language(self) -> str:
+        return self.corpus.language
+
+    def rows(self, split: str) -> Sequence[Row]:
+        """The rows of a split; of train only those that this task keeps."""
+        return self._train if split == "train" else self.corpus.splits.get(split, [])
+
+    @cached_property
+    def _train(self) -> Sequence[Row]:
+        rows = self.corpus.splits["train"]
+        if self.train_ids is not None:
+            by_id = {row.id: row for row in rows}
+            if strange := [id for id in self.train_ids if id not in by_id]:
+                raise UserError(f"{self.name}: no training row of {self.corpus.name} has the id {strange[0]!r}")
+            rows = [by_id[id] for id in self.train_ids]
+        if self.drop_leaks:
+            leaks = self.leaks
+            rows = [row for row in rows if folded(row) not in leaks]
+        return rows
+
+    @cached_property
+    def leaks(self) -> frozenset[str]:
+        """The folded texts of the corpus's training rows that also stand in its dev or test rows."""
+        held_out = {folded(row) for split in ("dev", "test") for row in self.corpus.splits.get(split, [])}
+        return frozenset(held_out & {folded(row) for row in self.corpus.splits["train"]})
+
+    @cached_property
+    def rows_digest(self) -> str:
+        """Hex digest of the rows and labels alone: what a baseline learns from."""
+        ids = hashlib.sha256("\n".join(row.id for row in self.rows("train")).encode()).hexdigest()
+        values = [self.corpus.name, self.corpus.digest, self.labels, self.kind, ids]
+        return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
+
+    @cached_property
+    def digest(self) -> str:
+        """Hex digest of everything that decides what is learned from this task."""
+        columns = {n: hashlib.sha256(np.ascontiguousarray(c).tobytes()).hexdigest() for n, c in self.columns.items()}
+        values = [self.name, self.rows_digest, self.max_length, self.metric, sorted(columns.items())]
+        return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
+
+    def gold(self, split: str) -> np.ndarray:
+        """Gold labels as 0/1, (rows, labels) uint8."""
+        index = {label: number for number, label in enumerate(self.labels)}
+        gold = np.zeros((len(self.rows(split)), len(self.labels)), np.uint8)
+        for number, row in enumerate(self.rows(split)):
+            gold[number, [index[label] for label in row.labels]] = 1
+        return gold
+
+
+def folded(row: Row) -> str:
+    """The row's text without case, accent form or spacing: what two copies of a text have in common."""
+    return " ".join(unicodedata.normalize("NFC", "\n".join(row.texts)).casefold().split())
+
+
+def rows(task: Task, ids: Sequence[str]) -> Task:
+    """The task with only these training rows, in this order; its columns follow them."""
+    place = {row.id: number for number, row in enumerate(task.rows("train"))}
+    if strange := [id for id in ids if id not in place]:
+        raise UserError(f"{task.name}: no training row has the id {strange[0]!r}")
+    index = [place[id] for id in ids]
+    columns = {name: column[index] for name, column in task.columns.items()}
+    return replace(task, train_ids=tuple(ids), columns=columns)
+
+
+def sample(task: Task, size: int, seed: int = 0) -> Task:
+    """The task with at most `size` training rows, drawn without replacement by a seed of their own."""
+    ids = [row.id for row in task.rows("train")]
+    if len(ids) <= size:
+        return task
+    chosen = set(random.Random(f"{seed} {task.name}").sample(ids, size))
+    return rows(task, [id for id in ids if id in chosen])
+
+
+def fold(task: Task, i: int, k: int, *, held_out: bool = False, seed: int = 0) -> Task:
+    """The task without the i-th of k parts of its training rows (0-based); with `held_out`, that part alone.
+
+    The parts are drawn by a fixed seed, whatever the run's, so that k specialists cover every row once.
+    """
+    if not 0 <= i < k:
+        raise UserError(f"fold {i} of {k}: count from 0 to {k - 1}")
+    ids = [row.id for row in task.rows("train")]
+    order = list(range(len(ids)))
+    random.Random(f"{seed} {task.name}").shuffle(order)
+    part = set(order[i::k])
+    return rows(task, [id for number, id in enumerate(ids) if (number in part) == held_out])
+
+
+def column(task: Task, **columns: np.ndarray) -> Task:
+    """The task with further columns of its training rows, each (training rows, ...)."""
+    for name, values in columns.items():
+        if len(values) != len(task.rows("train")):
+            raise UserError(f"{task.name}: column {name} has {len(values)} rows, train has {len(task.rows('train'))}")
+    return replace(task, columns={**task.columns, **columns})

@@ -1,0 +1,107 @@
+"""What a finished run leaves: scores on dev and test by the best weights, predictions, pictures, Hugging Face folders."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from rocl import metrics, pictures, runs
+from rocl.data import tokens
+from rocl.data.batches import Table
+from rocl.data.statistics import statistics
+from rocl.data.task import Task
+from rocl.experiment import Node
+from rocl.models import checkpoints
+from rocl.models.heads import Model, mean
+from rocl.predict import model_folder, outputs, tables
+
+SHOWN = 500  # points of a task in the embedding projector
+
+
+def describe(folder: Path, node: Node, tasks: Sequence[Task], model: Model) -> None:
+    """The record of what is about to be run: values, seed, versions, sources, data statistics."""
+    source = node.source.parent
+    runs.keep_source(folder, source)
+    record = {"seed": node.seed, "values": node.values, "code": runs.code(source), "file": node.source.name}
+    record |= {"parameters": sum(p.numel() for p in model.parameters()), "precision": str(model.precision)}
+    runs.write_json(folder / "run.json", record | {"environment": runs.environment()})
+    runs.write_json(folder / "data.json", {task.name: statistics(task) for task in tasks})
+
+
+def finish(folder: Path, node: Node, tasks: Sequence[Task], model: Model, best: dict, log: runs.Log, step: int) -> None:
+    """Scores the best weights, once on test, and writes all that a run leaves; the file `done` comes last."""
+    weights = folder / "weights.safetensors"
+    shutil.copyfile(folder / "checkpoints" / best["file"], weights)
+    model.load_state_dict(load_file(weights))
+    tokenizer = tokens.tokenizer(model.encoder.source)
+    names, scores = [task.name for task in tasks], {}
+    for task, dev, test in zip(
+        tasks, *(tables(model, tasks, split, node.out) for split in ("dev", "test")), strict=True
+    ):
+        head = model.heads[task.name]
+        thresholds, scores[task.name] = None, {}
+        for split, table in (("dev", dev), ("test", test)):
+            if not len(table):
+                continue
+            logits, gold = outputs(model, table, head), table.columns["labels"]
+            probable = metrics.probabilities(logits, task.kind)
+            if split == "dev":
+                thresholds = metrics.dev_thresholds(gold, logits, task.kind)
+            scores[task.name][split] = metrics.scores(gold, logits, task.labels, task.kind, thresholds)
+            predicted = metrics.decide(probable, task.kind, thresholds)
+            write_predictions(folder / "predictions" / f"{task.name}-{split}.jsonl", table, probable, predicted)
+            draw(log, step, f"{split}/{task.name}", task, gold, probable, predicted)
+        log.write(step, {f"test/{task.name}/{n}": v for n, v in scores[task.name].get("test", {}).items()})
+        place = model_folder(folder, task.name, names)
+        checkpoints.write(place, model.encoder, head, labels=task.labels, kind=task.kind)
+        tokens.write(tokenizer, place, task.max_length)
+        decision = {"task": task.name, "kind": task.kind, "labels": task.labels, "max_length": task.max_length}
+        decision["thresholds"] = None if thresholds is None else thresholds.tolist()
+        runs.write_json(place / "decision.json", decision)
+    project(log, step, model, tables(model, tasks, "dev", node.out))
+    log.close()
+    runs.write_json(folder / "done", {"tasks": names, "scores": scores, "best": best, "sha256": runs.digest(weights)})
+    shutil.rmtree(folder / "checkpoints")
+
+
+def write_predictions(path: Path, table: Table, probable: np.ndarray, predicted: np.ndarray) -> None:
+    """One line a row: id, gold and predicted label names, probabilities by label."""
+    path.parent.mkdir(exist_ok=True)
+    labels = table.task.labels
+    lines = []
+    for row_id, gold, said, shares in zip(table.ids, table.columns["labels"], predicted, probable, strict=True):
+        line = {"id": row_id, "gold": [n for n, g in zip(labels, gold, strict=True) if g]}
+        line["predicted"] = [n for n, p in zip(labels, said, strict=True) if p]
+        line["probabilities"] = {n: round(float(p), 6) for n, p in zip(labels, shares, strict=True)}
+        lines.append(json.dumps(line, ensure_ascii=False))
+    runs.write(path, "\n".join(lines) + "\n")
+
+
+def draw(
+    log: runs.Log, step: int, name: str, task: Task, gold: np.ndarray, probable: np.ndarray, predicted: np.ndarray
+):
+    """Confusion matrix (one label a row) and precision-recall curves of a split, for TensorBoard."""
+    if task.kind == "one":
+        picture = pictures.confusion_picture(metrics.confusion(gold, predicted), task.labels)
+        log.board.add_image(f"confusion/{name}", picture, step, dataformats="HWC")
+    for number, label in enumerate(task.labels):
+        log.board.add_pr_curve(f"precision_recall/{name}/{label}", gold[:, number], probable[:, number], step)
+
+
+def project(log: runs.Log, step: int, model: Model, dev: Sequence[Table]) -> None:
+    """Mean vectors of dev texts of every task, for TensorBoard's projector, with label, language and text."""
+    vectors, metadata = [], []
+    for table in dev:
+        rows = table.task.rows("dev")[:SHOWN]
+        vectors.append(outputs(model, table, mean)[: len(rows)])
+        metadata += [
+            [table.task.name, ", ".join(row.labels), table.task.language, " ".join(" ".join(row.texts).split())[:200]]
+            for row in rows
+        ]
+    pictures.projector(
+        log.board, torch.from_numpy(np.concatenate(vectors)), metadata, ["task", "label", "language", "text"], step
+    )

@@ -1,0 +1,109 @@
+"""Scores of one task, decisions and the thresholds behind them. N rows, C labels; everything is numpy.
+
+Macro averages run over all of the task's declared labels: one that is never predicted, or does not occur in the split,
+counts as 0. (Averages over only the labels that occur give the same predictions other numbers.)
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from sklearn.metrics import (
+    accuracy_score,
+    confusion_matrix,
+    hamming_loss,
+    mean_squared_error,
+    precision_recall_curve,
+    precision_recall_fscore_support,
+)
+
+from rocl.losses import soften
+
+
+def probabilities(logits: np.ndarray, kind: str) -> np.ndarray:
+    """Probabilities (N, C) float64 of logits: a softmax for kind "one", sigmoids for kind "many"."""
+    return soften(torch.as_tensor(np.asarray(logits, np.float64)), kind=kind).numpy()
+
+
+def decide(probabilities: np.ndarray, kind: str, thresholds: np.ndarray | float | None = None) -> np.ndarray:
+    """Predictions as 0/1, (N, C) uint8: the most probable label (the first of equals), or all at or above a threshold.
+
+    Thresholds are for kind "many": one for all labels or one each, 0.5 if not given. A row where no label reaches its
+    threshold stays empty, which is a prediction like any other.
+    """
+    if kind == "many":
+        return (probabilities >= (0.5 if thresholds is None else thresholds)).astype(np.uint8)
+    if thresholds is not None:
+        raise ValueError('thresholds decide for labels of kind "many"; of kind "one" the most probable label is taken')
+    return np.eye(probabilities.shape[1], dtype=np.uint8)[probabilities.argmax(1)]
+
+
+def scores(
+    gold: np.ndarray,
+    logits: np.ndarray,
+    labels: Sequence[str],
+    kind: str,
+    thresholds: np.ndarray | float | None = None,
+) -> dict[str, float]:
+    """All scores of a split by name, from gold (N, C) 0/1 and logits (N, C); shares in [0, 1], not percent.
+
+    accuracy, {macro,micro}_{precision,recall,f1}, and {precision,recall,f1,support}/<label>; what would divide by zero
+    is 0. For kind "many" accuracy is that of whole rows (subset accuracy), hamming_loss is added, and so are the
+    figures of the REDv2 evaluation code (Ciobotaru et al., LREC 2022) under redv2_authors/: always at threshold 0.5,
+    and with a mean squared error of raw logits against gold, which grows with confidence and measures no quality.
+    """
+    if gold.shape != logits.shape or gold.shape[1:] != (len(labels),) or len(labels) < 2 or len(gold) == 0:
+        raise ValueError(f"gold {gold.shape}, logits {logits.shape} and {len(labels)} labels do not fit together")
+    if np.isnan(logits).any():
+        raise ValueError(f"logits of {int(np.isnan(logits).any(1).sum())} rows are not numbers")
+    gold, probable = gold.astype(np.uint8), probabilities(logits, kind)
+    predicted = decide(probable, kind, thresholds)
+    result = {"accuracy": accuracy_score(gold, predicted)}
+    each = precision_recall_fscore_support(gold, predicted, average=None, zero_division=0)  # 4 x (C,)
+    micro = precision_recall_fscore_support(gold, predicted, average="micro", zero_division=0)
+    for number, name in enumerate(("precision", "recall", "f1")):
+        result |= {f"macro_{name}": each[number].mean(), f"micro_{name}": micro[number]}
+    for number, name in enumerate(("precision", "recall", "f1", "support")):
+        result |= {f"{name}/{label}": value for label, value in zip(labels, each[number], strict=True)}
+    if kind == "many":
+        halves = decide(probable, kind)
+        micro = precision_recall_fscore_support(gold, halves, average="micro", zero_division=0)
+        result |= {
+            "hamming_loss": hamming_loss(gold, predicted),
+            "redv2_authors/hamming_loss": hamming_loss(gold, halves),
+            "redv2_authors/accuracy": accuracy_score(gold, halves),
+            "redv2_authors/micro_f1": micro[2],
+            "redv2_authors/mse": mean_squared_error(gold, logits),
+        }
+    return {name: float(value) for name, value in result.items()}
+
+
+def confusion(gold: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Counts (C, C) of rows by gold label (down) and predicted label (across), for kind "one"; both are (N, C) 0/1."""
+    return confusion_matrix(gold.argmax(1), predicted.argmax(1), labels=range(gold.shape[1]))
+
+
+def dev_thresholds(gold: np.ndarray, logits: np.ndarray, kind: str) -> np.ndarray | None:
+    """What decides on test: for kind "many" the thresholds (C,) that suit dev best, for kind "one" nothing."""
+    return fit_thresholds(gold, probabilities(logits, kind)) if kind == "many" else None
+
+
+def fit_thresholds(gold: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Thresholds (C,) that give each label its highest F1 on these rows: dev, never test.
+
+    Every distinct probability is tried as the last one accepted; the threshold then lies half-way to the next lower
+    one. Of cuts with equal F1 the highest is taken. A label without a positive row keeps 0.5.
+    """
+    columns = zip(gold.T, probabilities.T.astype(np.float64), strict=True)
+    return np.array([_fit_threshold(*column) for column in columns])
+
+
+def _fit_threshold(gold: np.ndarray, probabilities: np.ndarray) -> float:
+    if not gold.any():
+        return 0.5
+    precision, recall, cuts = precision_recall_curve(gold, probabilities)  # cuts: the distinct probabilities, rising
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+    best = np.flatnonzero(f1[:-1] >= f1.max() - 1e-12)[-1]
+    below = cuts[best - 1] if best else 0.0
+    middle = (cuts[best] + below) / 2
+    return float(middle if middle > below else cuts[best])  # neighbouring floats have no middle

@@ -1,0 +1,149 @@
+"""Packed self-attention: every text of a row of tokens attends to itself. The only file that knows about devices.
+
+Letters: T tokens in the batch, B texts, H heads, d head size, P padded places, g texts of a group, L its longest.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, cached_property, partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.attention.varlen import varlen_attn
+
+TEXTS = {"cpu": 8, "cuda": 64}  # of a group at most: texts of nearly one length need little padding
+TOKENS = {"cpu": 1024, "cuda": 65536}  # of a group at most, so that its scores stay in the cache
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the texts of a batch lie; computed once for a forward pass and shared by its layers."""
+
+    starts: Tensor  # (B+1,) int32, on the device
+    max_length: int
+    dtype: torch.dtype  # what attention is computed in
+    path: Callable[[Tensor, "Layout", float], Tensor]
+
+    @cached_property
+    def lengths(self) -> list[int]:
+        return self.starts.diff().tolist()
+
+    @cached_property
+    def groups(self) -> tuple[list[tuple[int, int, Tensor | None]], Tensor, Tensor]:
+        """Length-sorted groups as (g, L, bias (g, 1, 1, L), -inf at the padding, None where there is none);
+        for each padded place its token (P,); for each token its padded place (T,)."""
+        device, lengths = self.starts.device, torch.tensor(self.lengths)
+        order = lengths.argsort(descending=True, stable=True)
+        sizes, groups, spans = lengths[order].tolist(), [], []
+        while sizes:
+            longest = sizes[0]
+            texts = max(1, min(TEXTS[device.type], TOKENS[device.type] // longest, len(sizes)))
+            inside, sizes = sizes[:texts], sizes[texts:]
+            bias = None
+            if inside[-1] < longest:
+                padding = torch.arange(longest) >= torch.tensor(inside)[:, None]  # (g, L)
+                bias = torch.zeros(padding.shape, dtype=self.dtype).masked_fill_(padding, -torch.inf)
+                bias = bias[:, None, None].to(device)  # (g, 1, 1, L)
+            groups.append((texts, longest, bias))
+            spans += [longest] * texts
+        spans = torch.tensor(spans)  # (B,) places of each text, in the order of the groups
+        begins = torch.empty_like(spans)  # (B,) where each text's places begin, in the order of the batch
+        begins[order] = spans.cumsum(0) - spans
+        tokens = torch.arange(int(lengths.sum()))
+        places = tokens + (begins - lengths.cumsum(0) + lengths).repeat_interleave(lengths)  # (T,)
+        # Padding repeats the first token: any would do, for its keys are masked and its outputs are not read.
+        sources = torch.zeros(int(spans.sum()), dtype=torch.long).index_copy_(0, places, tokens)  # (P,)
+        return groups, sources.to(device), places.to(device)
+
+
+def layout(starts: Tensor, max_length: int | None, weight: Tensor, size: int, dropout: float) -> Layout:
+    """The layout of texts that begin at `starts` (B+1,) for an encoder with this weight, head size and dropout.
+
+    Without `max_length`, and wherever texts are padded, starts are read back from the device."""
+    kind = weight.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
+    if max_length is None:
+        max_length = int(starts.diff().max())
+    starts = starts.to(weight.device, torch.int32, non_blocking=True)
+    return Layout(starts, max_length, dtype, choose(kind, dtype, size, dropout))
+
+
+def choose(device: str, dtype: torch.dtype, size: int, dropout: float) -> Callable[[Tensor, Layout, float], Tensor]:
+    """The attention function for these, announced."""
+    half = dtype in (torch.float16, torch.bfloat16)
+    if device == "cpu":
+        path, why = grouped, "matmul, softmax, matmul over length-sorted groups"
+    elif half and size % 8 == 0 and size <= 256 and dropout == 0:
+        path, why = varlen, "variable-length flash kernel"
+    else:
+        path, why = sdpa, "scaled_dot_product_attention over length-sorted groups"
+        if half:
+            why += f" (the flash kernel takes no dropout and head sizes 8, 16 .. 256; here {dropout:g} and {size})"
+    announce(f"attention on {device}, {str(dtype).removeprefix('torch.')}, dropout {dropout:g}: {why}")
+    return path
+
+
+@cache
+def announce(line: str) -> None:
+    """Say it, once in a process."""
+    print(line, file=sys.stderr)
+
+
+def attention(qkv: Tensor, layout: Layout, dropout: float = 0.0) -> Tensor:
+    """softmax(q k^T / sqrt(d)) v within each text, its probabilities dropped at the rate `dropout`: `qkv`
+    (T, 3, H, d) to (T, H, d)."""
+    return layout.path(qkv, layout, dropout)
+
+
+def varlen(qkv: Tensor, layout: Layout, dropout: float) -> Tensor:
+    q, k, v = qkv.unbind(1)  # (T, H, d) each
+    return varlen_attn(q, k, v, layout.starts, layout.starts, layout.max_length, layout.max_length)
+
+
+def padded(qkv: Tensor, layout: Layout, dropout: float, inside: Callable[..., Tensor]) -> Tensor:
+    """Attention by `inside(q, k, v, bias, dropout)`, (g, H, L, d) each, over the length-sorted groups."""
+    T, _, H, d = qkv.shape
+    groups, sources, places = layout.groups
+    parts = qkv.reshape(T, -1).index_select(0, sources).split([texts * longest for texts, longest, _ in groups])
+    outputs = []
+    for (texts, longest, bias), part in zip(groups, parts, strict=True):
+        q, k, v = part.view(texts, longest, 3, H, d).permute(2, 0, 3, 1, 4).contiguous()  # (g, H, L, d)
+        outputs.append(inside(q, k, v, bias, dropout).transpose(1, 2).reshape(-1, H * d))  # (g * L, H * d)
+    return torch.cat(outputs).index_select(0, places).view(T, H, d)
+
+
+def by_hand(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, rate: float) -> Tensor:
+    scores = (q * q.shape[-1] ** -0.5) @ k.mT  # (g, H, L, L)
+    if bias is not None:
+        scores += bias
+    return dropout(scores.softmax(-1), rate) @ v  # (g, H, L, d)
+
+
+grouped = partial(padded, inside=by_hand)
+sdpa = partial(padded, inside=F.scaled_dot_product_attention)
+
+
+def reference(qkv: Tensor, layout: Layout, dropout: float = 0.0) -> Tensor:
+    """The equation in float32, text by text: what every other path is tested against. It drops nothing."""
+    outputs = []
+    for text in qkv.float().split(layout.lengths):
+        q, k, v = text.permute(1, 2, 0, 3)  # (H, L, d) each
+        outputs.append(((q @ k.mT / q.shape[-1] ** 0.5).softmax(-1) @ v).transpose(0, 1))
+    return torch.cat(outputs).to(qkv.dtype)  # (T, H, d)
+
+
+def dropout(x: Tensor, rate: float) -> Tensor:
+    """x with elements zeroed at the rate and the others scaled up, drawn from torch's global generator.
+
+    On CPU 16 random bits decide an element, which is many times cheaper than the mask of F.dropout; the rate is then
+    a multiple of 2^-16, and the scale is that of the rate so rounded."""
+    if rate == 0:
+        return x
+    if x.device.type != "cpu":
+        return F.dropout(x, rate)
+    threshold = round(rate * 65536)
+    bits = torch.empty(x.numel() // 4 + 1, dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
+    kept = (bits[: x.numel()] >= threshold - 32768).view(torch.uint8).view(x.shape)
+    return (x * kept).mul_(65536 / (65536 - threshold))

@@ -1,0 +1,433 @@
+"""Hugging Face folders: which of their names are which of ours, by family; reading and writing them.
+
+All that differs between the families' files is in the rows of FAMILIES. Reading is complete both ways: a tensor that
+is missing, or that nobody knows, is an error.
+"""
+
+import hashlib
+import json
+import os
+import re
+import sys
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import huggingface_hub
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from rocl.download import UserError, data_folder, offline
+from rocl.models.encoder import ACTIVATIONS, Config, Encoder
+from rocl.models.heads import Classifier, classification_head
+
+
+class Family(NamedTuple):
+    """What a family's files look like."""
+
+    classes: str  # how the names of transformers' classes begin
+    prefix: str  # of the encoder's tensors in a model with a head; a bare model has none
+    keys: Mapping[str, tuple[str, object]]  # field of Config: key of config.json, its value where it is absent
+    names: Mapping[str, Sequence[str]]  # our module: theirs; several are stacked
+    head: Mapping[str, Sequence[str]]  # the same for the classification head
+    others: Sequence[str]  # modules of further heads, which may be stored and are not read
+    pooler: bool = False  # whether the bare model has one
+    after_padding: bool = False  # whether the first position is the row behind the padding id
+
+
+BERT_KEYS = {
+    "vocabulary": ("vocab_size", 30522),
+    "width": ("hidden_size", 768),
+    "layers": ("num_hidden_layers", 12),
+    "heads": ("num_attention_heads", 12),
+    "inner": ("intermediate_size", 3072),
+    "positions": ("max_position_embeddings", 512),
+    "types": ("type_vocab_size", 2),
+    "padding": ("pad_token_id", 0),
+    "activation": ("hidden_act", "gelu"),
+    "epsilon": ("layer_norm_eps", 1e-12),
+    "dropout": ("hidden_dropout_prob", 0.1),
+    "attention_dropout": ("attention_probs_dropout_prob", 0.1),
+    "classifier_dropout": ("classifier_dropout", None),  # None: as on hidden states
+    "initializer_range": ("initializer_range", 0.02),
+}
+ELECTRA_KEYS = {"embedding": ("embedding_size", 128), "width": ("hidden_size", 256)}
+ELECTRA_KEYS |= {"heads": ("num_attention_heads", 4), "inner": ("intermediate_size", 1024)}
+XLM_KEYS = BERT_KEYS | {"padding": ("pad_token_id", 1)}
+DISTILBERT_KEYS = BERT_KEYS | {
+    "width": ("dim", 768),
+    "layers": ("n_layers", 6),
+    "heads": ("n_heads", 12),
+    "inner": ("hidden_dim", 3072),
+    "types": (None, 0),  # no key sets it
+    "activation": ("activation", "gelu"),
+    "epsilon": (None, 1e-12),
+    "dropout": ("dropout", 0.1),
+    "attention_dropout": ("attention_dropout", 0.1),
+    "output_dropout": (None, 0.0),
+    "classifier_dropout": ("seq_classif_dropout", 0.2),
+}
+BERT_NAMES = {
+    "embeddings.words": ["embeddings.word_embeddings"],
+    "embeddings.positions": ["embeddings.position_embeddings"],
+    "embeddings.types": ["embeddings.token_type_embeddings"],
+    "embeddings.norm": ["embeddings.LayerNorm"],
+    "embeddings.project": ["embeddings_project"],
+    "layers.{}.qkv": [f"encoder.layer.{{}}.attention.self.{part}" for part in ("query", "key", "value")],
+    "layers.{}.out": ["encoder.layer.{}.attention.output.dense"],
+    "layers.{}.attention_norm": ["encoder.layer.{}.attention.output.LayerNorm"],
+    "layers.{}.up": ["encoder.layer.{}.intermediate.dense"],
+    "layers.{}.down": ["encoder.layer.{}.output.dense"],
+    "layers.{}.output_norm": ["encoder.layer.{}.output.LayerNorm"],
+    "pooler": ["pooler.dense"],
+}
+DISTILBERT_NAMES = BERT_NAMES | {
+    "layers.{}.qkv": [f"transformer.layer.{{}}.attention.{part}_lin" for part in "qkv"],
+    "layers.{}.out": ["transformer.layer.{}.attention.out_lin"],
+    "layers.{}.attention_norm": ["transformer.layer.{}.sa_layer_norm"],
+    "layers.{}.up": ["transformer.layer.{}.ffn.lin1"],
+    "layers.{}.down": ["transformer.layer.{}.ffn.lin2"],
+    "layers.{}.output_norm": ["transformer.layer.{}.output_layer_norm"],
+}
+BERT_HEAD = {"dense": ["bert.pooler.dense"], "output": ["classifier"]}
+ROBERTA_HEAD = {"dense": ["classifier.dense"], "output": ["classifier.out_proj"]}  # ELECTRA's too
+DISTILBERT_HEAD = {"dense": ["pre_classifier"], "output": ["classifier"]}
+BERT_OTHERS = ["cls", "classifier", "qa_outputs"]
+ELECTRA_OTHERS = ["discriminator_predictions", "generator_predictions", "generator_lm_head", "classifier", "qa_outputs"]
+ROBERTA_OTHERS = ["lm_head", "classifier", "qa_outputs"]
+DISTILBERT_OTHERS = "vocab_transform vocab_layer_norm vocab_projector pre_classifier classifier qa_outputs".split()
+DISTILBERT = [DISTILBERT_KEYS, DISTILBERT_NAMES, DISTILBERT_HEAD, DISTILBERT_OTHERS]
+ROBERTA = Family("Roberta", "roberta.", XLM_KEYS, BERT_NAMES, ROBERTA_HEAD, ROBERTA_OTHERS, True, True)
+FAMILIES = {
+    "bert": Family("Bert", "bert.", BERT_KEYS, BERT_NAMES, BERT_HEAD, BERT_OTHERS, True),
+    "electra": Family("Electra", "electra.", BERT_KEYS | ELECTRA_KEYS, BERT_NAMES, ROBERTA_HEAD, ELECTRA_OTHERS),
+    "roberta": ROBERTA._replace(keys=XLM_KEYS | {"vocabulary": ("vocab_size", 50265)}),
+    "xlm-roberta": ROBERTA._replace(classes="XLMRoberta"),
+    "camembert": ROBERTA._replace(classes="Camembert"),
+    "distilbert": Family("DistilBert", "distilbert.", *DISTILBERT),
+}
+REFUSED = {  # keys that change what is computed: the values the encoder honours, what others would need
+    "position_embedding_type": ((None, "absolute"), "these positions inside the attention"),
+    "is_decoder": ((None, False), "causal attention"),
+    "add_cross_attention": ((None, False), "cross attention"),
+    "quantization_config": ((None,), "quantised layers: take the checkpoint they were made from"),
+    "auto_map": ((None,), "the code that comes with the repository"),
+}
+# Keys of config.json that writing sets anew or drops; the others are kept as they were read.
+REPLACED = (
+    "architectures dtype torch_dtype transformers_version _name_or_path num_labels id2label label2id problem_type"
+)
+TOKENIZER = "tokenizer.json tokenizer_config.json special_tokens_map.json vocab.txt vocab.json merges.txt".split()
+WEIGHTS = ["model.safetensors", "model.safetensors.index.json", "model-*.safetensors"]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A pretrained encoder: a local folder, or a name on the hub with a revision; `sha256` of model.safetensors."""
+
+    name: str
+    revision: str | None = None
+    sha256: str | None = None
+
+    def folder(self, weights: bool = True) -> Path:
+        """The local folder, else the folder of that name in $ROCL_WEIGHTS, else what the hub has, downloaded once."""
+        local = Path(self.name).expanduser()
+        places = [local, *(Path(p).expanduser() / local.name for p in [os.environ.get("ROCL_WEIGHTS")] if p)]
+        if found := [place for place in places if place.is_dir()]:
+            return found[0]
+        if self.name.count("/") != 1 or self.name[0] in "./~":
+            raise UserError(f"{self.name}: no such folder, and no {local.name} in $ROCL_WEIGHTS")
+        options = {"revision": self.revision, "local_files_only": offline()}
+        try:
+            files = ["config.json", *TOKENIZER, *(WEIGHTS if weights else [])]
+            folder = Path(huggingface_hub.snapshot_download(self.name, allow_patterns=files, **options))
+            if weights and not any(folder.glob("model*.safetensors")):
+                huggingface_hub.snapshot_download(self.name, allow_patterns=["pytorch_model.bin"], **options)
+        except Exception as error:  # the client lets the errors of several libraries through
+            where = "in the hub's cache, and rocl is offline" if offline() else "to be had from the hub"
+            fix = f"put it into $ROCL_WEIGHTS, as {local.name}"
+            raise UserError(f"{self.name}: not {where}: {fix} ({_brief(error)})") from error
+        return folder
+
+    def encoder(self) -> Encoder:
+        """The encoder with the stored weights."""
+        folder = self.folder()
+        if self.sha256 and (found := _sum([folder / "model.safetensors"])) != self.sha256:
+            raise UserError(f"{folder}/model.safetensors: its sha256 is {found}, not {self.sha256}: get it anew")
+        return read(folder)
+
+    def fresh(self) -> Encoder:
+        """An encoder with new weights, of config.json alone."""
+        folder = self.folder(weights=False)
+        encoder = Encoder(read_config(folder))
+        encoder.source = folder
+        return encoder
+
+    def checksum(self) -> str:
+        """Hex digest over config, weights and tokenizer files, as far as they are there."""
+        folder = self.folder()
+        return _sum([folder / "config.json", *_weights(folder), *(folder / name for name in TOKENIZER)])
+
+
+def read_config(folder: Path) -> Config:
+    """The Config of a folder's config.json; UserError where it asks for what the encoder cannot do."""
+    file = Path(folder) / "config.json"
+    stored = _json(file)
+    kind = stored.get("model_type")
+    if kind not in FAMILIES:
+        need = "a row in rocl/models/checkpoints.py" + " and layers that share weights" * (kind == "albert")
+        raise UserError(f"{file}: model type {kind!r} is none of {', '.join(FAMILIES)}; it would need {need}")
+    for key, (honoured, need) in REFUSED.items():
+        if stored.get(key) not in honoured:
+            raise UserError(f"{file}: {key} is {stored[key]!r}, which the encoder does not do; it would need {need}")
+    values = {name: stored.get(key, default) for name, (key, default) in FAMILIES[kind].keys.items()}
+    values = {"embedding": values["width"], "output_dropout": values["dropout"]} | values
+    if values["classifier_dropout"] is None:
+        values["classifier_dropout"] = values["dropout"]
+    if values["activation"] not in ACTIVATIONS:
+        need = f"a row in rocl/models/encoder.py, which has {', '.join(ACTIVATIONS)}"
+        raise UserError(f"{file}: activation {values['activation']!r} is not known; it would need {need}")
+    if values["width"] % values["heads"]:
+        raise UserError(f"{file}: a width of {values['width']} does not divide into {values['heads']} heads")
+    if FAMILIES[kind].after_padding:
+        if values["padding"] is None:
+            raise UserError(f"{file}: pad_token_id is null, but {kind} counts positions from it: set it")
+        values["first_position"] = values["padding"] + 1
+    return Config(family=kind, stored=stored, **values)
+
+
+def read(folder: Path) -> Encoder:
+    """The encoder of a Hugging Face folder, in float32 however it is stored; heads stored with it are left aside."""
+    encoder, tensors, used = _load(Path(folder))
+    _complete(tensors, used, encoder)
+    return encoder
+
+
+def read_classifier(folder: Path) -> tuple[Encoder, Classifier]:
+    """The encoder and the head of a folder with a classification model."""
+    encoder, tensors, used = _load(Path(folder))
+    family = FAMILIES[encoder.config.family]
+    if (output := f"{family.head['output'][0]}.weight") not in tensors:
+        raise UserError(f"{folder}: {output} is missing, so it has no classification head: read the encoder alone")
+    head = classification_head(encoder, len(tensors[output]))
+    names = {ours: [theirs[0].removeprefix(family.prefix)] for ours, theirs in family.head.items()}
+    _complete(tensors, used | _fill(head, names, tensors, folder), encoder)
+    return encoder, head
+
+
+def _load(folder: Path) -> tuple[Encoder, dict[str, Tensor], set[str]]:
+    """The encoder of a folder, all its tensors by their bare names, and the names of those that the encoder used."""
+    config = read_config(folder)
+    family = FAMILIES[config.family]
+    tensors = {}
+    for name, tensor in _tensors(folder).items():
+        name = name.removeprefix(family.prefix)
+        for old, new in (("gamma", "weight"), ("beta", "bias")):  # as TensorFlow called them
+            name = re.sub(rf"\bLayerNorm\.{old}$", f"LayerNorm.{new}", name)
+        if name in tensors:
+            raise UserError(f"{folder}: {name} is stored twice, with and without {family.prefix}: remove one")
+        tensors[name] = tensor
+    tensors.pop("embeddings.position_ids", None)  # a buffer of older versions: 0, 1, 2, ...
+    with torch.device("meta"):  # no memory and no random numbers for weights that are read
+        encoder = Encoder(config)
+        if family.pooler and "pooler.dense.weight" in tensors:
+            encoder.pooler = nn.Linear(config.width, config.width).requires_grad_(False)  # heads start from a copy
+    encoder.source = folder
+    return encoder, tensors, _fill(encoder, family.names, tensors, folder)
+
+
+def _fill(module: nn.Module, names: Mapping[str, Sequence[str]], tensors: Mapping[str, Tensor], folder: Path) -> set:
+    """Set every parameter of the module from the tensors, as float32. Returns the names of those it used."""
+    parameters = module.state_dict()
+    sources = {name: _theirs(name, names) for name in parameters}
+    used = {theirs for several in sources.values() for theirs in several}
+    if missing := sorted(used - tensors.keys()):
+        raise UserError(f"{folder}: {len(missing)} tensors are missing, get it anew: {', '.join(missing)}")
+    for name, several in sources.items():
+        shape = (len(parameters[name]) // len(several), *parameters[name].shape[1:])
+        for theirs in several:
+            found = tensors[theirs]
+            if found.shape != shape:
+                raise UserError(f"{folder}: {theirs} is {tuple(found.shape)}, but config.json makes it {shape}")
+            if found.dtype not in (torch.float32, torch.float16, torch.bfloat16):
+                raise UserError(
+                    f"{folder}: {theirs} is stored as {found.dtype}: get it as float32, float16 or bfloat16"
+                )
+        parameters[name] = torch.cat([tensors[theirs].float() for theirs in several])
+    module.load_state_dict(parameters, assign=True)
+    return used
+
+
+def _theirs(name: str, names: Mapping[str, Sequence[str]]) -> list[str]:
+    """The stored tensors of which our parameter is stacked."""
+    module, _, kind = name.rpartition(".")
+    number = re.search(r"\.(\d+)\.", module)
+    if number is None:
+        return [f"{theirs}.{kind}" for theirs in names[module]]
+    return [f"{theirs.format(number[1])}.{kind}" for theirs in names[module.replace(number[0], ".{}.")]]
+
+
+def _complete(tensors: Mapping[str, Tensor], used: set[str], encoder: Encoder) -> None:
+    """Refuse tensors that nobody knows; say which known heads are left aside."""
+    left = sorted(tensors.keys() - used)
+    family = encoder.config.family
+    if unknown := [name for name in left if name.split(".")[0] not in FAMILIES[family].others]:
+        raise UserError(f"{encoder.source}: {len(unknown)} tensors are no part of a {family}: {', '.join(unknown)}")
+    if left:
+        heads = ", ".join(sorted({name.split(".")[0] for name in left}))
+        print(f"{encoder.source}: the heads stored with it are left aside: {heads}", file=sys.stderr)
+
+
+def _tensors(folder: Path) -> dict[str, Tensor]:
+    files = _weights(folder)
+    if not files:
+        raise UserError(
+            f"{folder}: no model.safetensors beside config.json: get the weights, or begin with fresh() ones"
+        )
+    tensors = {}
+    for file in files:
+        try:
+            tensors |= load_file(file)
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{file}: missing, cut short or damaged ({_brief(error)}): get it anew") from error
+    return tensors
+
+
+def _weights(folder: Path) -> list[Path]:
+    """The safetensors files of a folder, made from pytorch_model.bin if it has only that; none if it has no weights."""
+    index = folder / "model.safetensors.index.json"
+    if (folder / "model.safetensors").exists():
+        return [folder / "model.safetensors"]
+    if index.exists():
+        return [folder / name for name in sorted(set(_json(index).get("weight_map", {}).values()))]
+    if (folder / "pytorch_model.bin").exists():
+        return [_converted(folder / "pytorch_model.bin")]
+    return []
+
+
+def _converted(file: Path) -> Path:
+    """The tensors of a pytorch_model.bin as model.safetensors beside it, or in the cache if that cannot be written."""
+    state = file.stat()
+    key = hashlib.sha256(f"{file.resolve()} {state.st_size} {state.st_mtime_ns}".encode()).hexdigest()[:16]
+    cached = data_folder() / "converted" / key / "model.safetensors"
+    if cached.exists():
+        return cached
+    try:
+        tensors = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
+        tensors = {name: tensor.clone().contiguous() for name, tensor in tensors.items()}  # none may share memory
+    except Exception as error:  # a damaged pickle raises anything
+        raise UserError(
+            f"{file}: damaged, or more than a table of tensors ({_brief(error)}): get safetensors"
+        ) from error
+    for target in (file.with_name("model.safetensors"), cached):
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _put(target, lambda path: save_file(tensors, path, metadata={"format": "pt"}))
+            print(f"{file}: converted once, to {target}", file=sys.stderr)
+            return target
+        except (OSError, SafetensorError) as error:
+            problem = error
+    raise UserError(f"{file}: cannot be converted ({_brief(problem)}): make its folder or {cached.parent} writable")
+
+
+def write(
+    folder: Path, encoder: Encoder, head: nn.Module | None = None, labels: Sequence[str] = (), kind: str = "one"
+) -> None:
+    """A Hugging Face folder: the bare encoder, or with `head` the family's classification model for these labels, of
+    which a text has `kind` "one" or "many". The tokenizer is not this function's.
+
+    AutoModel and AutoModelForSequenceClassification load it without a missing or an unexpected tensor. UserError for
+    a head that is not the family's own, which has no form there."""
+    config, folder = encoder.config, Path(folder)
+    family = FAMILIES[config.family]
+    about = {key: value for key, value in config.stored.items() if key not in REPLACED.split()}
+    about |= {"model_type": config.family, "dtype": "float32"}
+    about |= {key: getattr(config, name) for name, (key, _) in family.keys.items() if key}
+    if head is None:
+        about["architectures"] = [f"{family.classes}Model"]
+        tensors = _named(encoder.state_dict(), family.names)
+        if family.pooler and encoder.pooler is None:
+            print(f"{folder}: the encoder has no pooler, but the format: an identity is written", file=sys.stderr)
+            pooler = {"pooler.weight": torch.eye(config.width), "pooler.bias": torch.zeros(config.width)}
+            tensors |= _named(pooler, family.names)
+    else:
+        if not isinstance(head, Classifier) or head.family != config.family:
+            name = f"{family.classes}ForSequenceClassification"
+            raise UserError(f"{folder}: {name} has no place for a {type(head).__name__}: export a classification_head")
+        if len(labels) != head.output.out_features:
+            raise UserError(f"{folder}: {len(labels)} labels for a head of {head.output.out_features}: name each")
+        about["architectures"] = [f"{family.classes}ForSequenceClassification"]
+        about["id2label"] = {str(number): label for number, label in enumerate(labels)}
+        about["label2id"] = {label: number for number, label in enumerate(labels)}
+        about["problem_type"] = {"one": "single_label", "many": "multi_label"}[kind] + "_classification"
+        state = {name: value for name, value in encoder.state_dict().items() if not name.startswith("pooler.")}
+        tensors = {family.prefix + name: value for name, value in _named(state, family.names).items()}
+        tensors |= _named(head.state_dict(), family.head)
+    folder.mkdir(parents=True, exist_ok=True)
+    _put(folder / "model.safetensors", lambda path: save_file(tensors, path, metadata={"format": "pt"}))
+    _write_json(folder / "config.json", about)
+
+
+def _named(state: Mapping[str, Tensor], names: Mapping[str, Sequence[str]]) -> dict[str, Tensor]:
+    """Our parameters by the stored names, in float32 and in memory of their own."""
+    tensors = {}
+    for name, parameter in state.items():
+        theirs = _theirs(name, names)
+        parts = parameter.float().cpu().chunk(len(theirs))
+        tensors |= {theirs: part.clone() for theirs, part in zip(theirs, parts, strict=True)}
+    return tensors
+
+
+def sentence_transformers(folder: Path, pooling: str = "mean", max_length: int = 256) -> None:
+    """Make a written folder a sentence-transformers model too: `pooling` "mean" or "first", as in rocl.models.heads."""
+    folder, modes = Path(folder), {"first": "pooling_mode_cls_token", "mean": "pooling_mode_mean_tokens"}
+    if pooling not in modes:
+        raise UserError(f"{folder}: sentence-transformers has no pooling {pooling!r}; take one of {', '.join(modes)}")
+    pool = {"word_embedding_dimension": read_config(folder).width}
+    pool |= {mode: name == pooling for name, mode in modes.items()}
+    modules = [("", "sentence_transformers.models.Transformer"), ("1_Pooling", "sentence_transformers.models.Pooling")]
+    modules = [{"idx": n, "name": str(n), "path": path, "type": kind} for n, (path, kind) in enumerate(modules)]
+    (folder / "1_Pooling").mkdir(exist_ok=True)
+    _write_json(folder / "1_Pooling" / "config.json", pool)
+    _write_json(folder / "sentence_bert_config.json", {"max_seq_length": max_length, "do_lower_case": False})
+    _write_json(folder / "modules.json", modules)
+
+
+def _json(file: Path) -> dict:
+    try:
+        return dict(json.loads(file.read_text("utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{file}: missing or no JSON object ({_brief(error)}): get it anew") from error
+
+
+def _write_json(file: Path, value: object) -> None:
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    _put(file, lambda path: path.write_text(text, "utf-8"))
+
+
+def _put(file: Path, save: Callable[[Path], object]) -> None:
+    """A file that is whole whenever it is seen under its name."""
+    temporary = file.with_name(f"{file.name}.{os.getpid()}.partial")
+    try:
+        save(temporary)
+        os.replace(temporary, file)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sum(files: Sequence[Path]) -> str:
+    """Hex sha256 over the contents of those of the files that exist, in this order."""
+    digest = hashlib.sha256()
+    for file in files:
+        if file.exists() and file.stat().st_size:
+            digest.update(np.memmap(file, mode="r"))
+    return digest.hexdigest()
+
+
+def _brief(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

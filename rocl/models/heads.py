@@ -1,0 +1,131 @@
+"""What stands on an encoder: the model that joins them, pooling, and heads for classification. All float32.
+
+Letters: T tokens in the batch, B texts, R rows, D width, C labels.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rocl.download import UserError
+from rocl.models.attention import dropout
+from rocl.models.encoder import Encoder, initialise
+
+
+class Encoded(NamedTuple):
+    """A batch of rows after the encoder."""
+
+    tokens: Tensor  # (T, D) float32
+    starts: Tensor  # (B+1,) where the texts begin among the tokens
+    rows: Tensor  # (R+1,) where the rows begin among the texts
+    layers: list[Tensor] | None  # the vectors (T, D) of the embeddings and of each layer, if asked for
+
+
+class Packed(Protocol):
+    """What Model.encode needs of a batch."""
+
+    ids: Tensor  # (T,)
+    starts: Tensor  # (B+1,)
+    rows: Tensor  # (R+1,)
+    max_length: int
+
+
+class Model(nn.Module):
+    """An encoder and its heads by name. The encoder computes in `precision`; everything after it in float32."""
+
+    def __init__(self, encoder: Encoder, heads: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        for name in heads:
+            if not name or "." in name or hasattr(nn.ModuleDict, name):
+                raise UserError(f"a head cannot be called {name!r}: torch keeps that for itself, choose another name")
+        self.encoder = encoder
+        self.heads = nn.ModuleDict(heads)
+        self.precision = torch.float32  # set by the training loop
+
+    @property
+    def device(self) -> torch.device:
+        return self.encoder.embeddings.words.weight.device
+
+    def encode(self, batch: Packed, layers: bool = False) -> Encoded:
+        low = self.precision != torch.float32
+        with torch.autocast(batch.ids.device.type, self.precision if low else None, enabled=low):
+            tokens, states = self.encoder(batch.ids, batch.starts, max_length=batch.max_length, layers=layers)
+        if states is not None:
+            states = [state.float() for state in states]
+        return Encoded(tokens.float(), batch.starts, batch.rows, states)
+
+
+Pool = Callable[[Encoded], Tensor]
+
+
+def first(encoded: Encoded) -> Tensor:
+    """The first token of each row's first text, (R, D)."""
+    return encoded.tokens[encoded.starts[encoded.rows[:-1]].long()]
+
+
+def mean(encoded: Encoded) -> Tensor:
+    """The mean over all tokens of each row, special ones included, (R, D)."""
+    lengths = encoded.starts[encoded.rows].long().diff()
+    return torch.segment_reduce(encoded.tokens, "mean", lengths=lengths, axis=0)
+
+
+class Classifier(nn.Module):
+    """The head Hugging Face gives a family: first token -> dense -> activation -> dropout -> logits."""
+
+    def __init__(self, encoder: Encoder, labels: int) -> None:
+        super().__init__()
+        config = encoder.config
+        self.family, self.rate = config.family, config.classifier_dropout
+        self.activation, self.drop_first, self.pooled = CLASSIFIERS[config.family]
+        self.dense = nn.Linear(config.width, config.width)
+        self.output = nn.Linear(config.width, labels)
+        initialise(self, config.initializer_range)
+        if self.pooled and encoder.pooler is not None:
+            self.dense.load_state_dict(encoder.pooler.state_dict())
+
+    def forward(self, encoded: Encoded) -> Tensor:
+        rate = self.rate * self.training
+        x = dropout(first(encoded), rate * self.drop_first)
+        return self.output(dropout(self.activation(self.dense(x)), rate))  # (R, C)
+
+
+# By family: the activation, whether the first token is dropped too, whether the dense layer is the stored pooler.
+CLASSIFIERS = {
+    "bert": (torch.tanh, False, True),
+    "electra": (F.gelu, True, False),  # gelu whatever the encoder's activation
+    "roberta": (torch.tanh, True, False),
+    "xlm-roberta": (torch.tanh, True, False),
+    "camembert": (torch.tanh, True, False),
+    "distilbert": (F.relu, False, False),
+}
+
+
+def classification_head(encoder: Encoder, labels: int) -> Classifier:
+    """The encoder's family's own head, (R, C), which export writes exactly; BERT's starts from the stored pooler."""
+    return Classifier(encoder, labels)
+
+
+class Pooled(nn.Sequential):
+    """New layers on the pooled vectors of the rows."""
+
+    def __init__(self, encoder: Encoder, pool: Pool, *layers: nn.Module) -> None:
+        super().__init__(*layers)
+        self.pool = pool
+        initialise(self, encoder.config.initializer_range)
+
+    def forward(self, encoded: Encoded) -> Tensor:
+        return super().forward(self.pool(encoded))
+
+
+def linear(encoder: Encoder, labels: int, pool: Pool = mean) -> Pooled:
+    """One layer on the pooled vectors, (R, C)."""
+    return Pooled(encoder, pool, nn.Linear(encoder.config.width, labels))
+
+
+def mlp(encoder: Encoder, labels: int, hidden: int | None = None, pool: Pool = mean) -> Pooled:
+    """Two layers with a GELU between them, `hidden` wide or as wide as the encoder, (R, C)."""
+    width = encoder.config.width
+    return Pooled(encoder, pool, nn.Linear(width, hidden or width), nn.GELU(), nn.Linear(hidden or width, labels))

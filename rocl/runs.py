@@ -1,0 +1,202 @@
+"""The folder of a run: who holds it, what was run, checkpoints that survive a kill, metrics, and the mark of its end.
+
+source/               rocl and the experiment's folder as they were
+run.json              values, seed, versions, git state, command, code digest
+data.json             statistics of every task
+metrics.jsonl         one line a look: losses while training, scores on dev, scores on test
+checkpoints/          <step>.safetensors (weights, moments, random state) with <step>.json (progress, sha256)
+tensorboard/          the same numbers as pictures
+predictions/          <task>-<split>.jsonl: id, gold, predicted, probabilities
+model/                a Hugging Face folder, or one a task
+done                  the scores; written last
+"""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+import rocl
+from rocl.download import UserError
+
+PACKAGE = Path(rocl.__file__).parent
+KEPT = 2  # checkpoints: the last, and the one before in case it is damaged
+
+
+def write(path: Path, text: str) -> None:
+    """The file holds all of the text or what it held before, whenever the machine stops."""
+    part = path.with_name(f"{path.name}.part")
+    with part.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def digest(path: Path) -> str:
+    """Hex sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() if sys.version_info >= (3, 11) else _digest(file)
+
+
+def _digest(file) -> str:
+    sha = hashlib.sha256()
+    while block := file.read(1 << 20):
+        sha.update(block)
+    return sha.hexdigest()
+
+
+@contextmanager
+def held(folder: Path):
+    """The folder is this process's alone; a second process is refused with the holder's process id."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock, holder = FileLock(folder / "lock"), folder / "lock.pid"
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        pid = holder.read_text() if holder.exists() else "unknown"
+        raise UserError(f"{folder} is being trained by process {pid}: wait for it, or stop it") from None
+    with lock:
+        holder.write_text(str(os.getpid()))
+        yield
+
+
+@cache
+def code(experiments: Path) -> str:
+    """Hex digest of rocl's own source and of the experiment files beside the one that runs."""
+    files = sorted(PACKAGE.rglob("*.py")) + sorted(experiments.glob("*.py"))
+    return hashlib.sha256(b"".join(digest(file).encode() for file in files)).hexdigest()[:16]
+
+
+def keep_source(folder: Path, experiments: Path) -> None:
+    """Copies of the code as it is now, for whoever asks later what made a number."""
+    shutil.rmtree(folder / "source", ignore_errors=True)
+    for source, name in ((PACKAGE, "rocl"), (experiments, "experiments")):
+        for file in source.rglob("*.py") if source == PACKAGE else source.glob("*.py"):
+            copy = folder / "source" / name / file.relative_to(source)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
+
+
+def environment() -> dict[str, Any]:
+    """Versions, device, threads, command and git state, for the record."""
+    packages = ("torch", "tokenizers", "safetensors", "numpy", "scikit-learn", "tensorboard")
+    return {
+        "rocl": rocl.__version__,
+        "python": platform.python_version(),
+        **{name: _version(name) for name in packages},
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or "cpu",
+        "threads": torch.get_num_threads(),
+        "command": " ".join(sys.argv),
+        "git": _git("rev-parse", "HEAD"),
+        "git_changes": _git("status", "--porcelain", "--untracked-files=no"),
+    }
+
+
+def _version(name: str) -> str:
+    from importlib.metadata import version
+
+    return version(name)
+
+
+def _git(*command: str) -> str | None:
+    """What git says about rocl's own checkout; None where there is none."""
+    try:
+        done = subprocess.run(["git", "-C", str(PACKAGE), *command], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def save(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+    """A checkpoint counts from the moment its JSON stands, which is after its tensors are safely on disk.
+
+    `state` may name under "best" a file of weights beside it; that file stays as long as a checkpoint speaks of it.
+    """
+    path = folder / f"{step:08d}.safetensors"
+    write_tensors(path, tensors)
+    files = {name: digest(folder / name) for name in (path.name, state.get("best")) if name}
+    write_json(path.with_suffix(".json"), {"files": files, **state})
+    kept = sorted(folder.glob("*.json"))[-KEPT:]
+    names = {name for file in kept for name in (file.name, *read_json(file)["files"])}
+    for file in folder.iterdir():
+        if file.name not in names:
+            file.unlink()
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, part)
+    with part.open("rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+def latest(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Tensors and state of the newest checkpoint that is whole; a damaged one is told and passed over."""
+    for path in sorted(folder.glob("*.json"), reverse=True):
+        try:
+            state = read_json(path)
+            for name, checksum in state["files"].items():
+                if digest(folder / name) != checksum:
+                    raise ValueError(f"the checksum of {name} differs")
+            return load_file(path.with_suffix(".safetensors")), state
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            print(f"{path}: this checkpoint is damaged ({error}); going back to the one before", file=sys.stderr)
+            path.unlink()
+    return None
+
+
+class Log:
+    """Numbers by step, to metrics.jsonl and TensorBoard at once; lines after the step resumed from are dropped."""
+
+    def __init__(self, folder: Path, size: int, step: int):
+        from torch.utils.tensorboard import SummaryWriter  # half a second that only training needs
+
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / "metrics.jsonl"
+        self.path.touch()
+        os.truncate(self.path, size)
+        self.file = self.path.open("a", encoding="utf-8")
+        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
+
+    def write(
+        self, step: int, values: Mapping[str, float], clock: Mapping[str, float] | None = None, **facts: Any
+    ) -> None:
+        """One line; `values` are a function of code, data and seed, `clock` holds what depends on the machine."""
+        self.file.write(json.dumps({"step": step, **facts, **values, "clock": dict(clock or {})}) + "\n")
+        for name, value in {**values, **(clock or {})}.items():
+            self.board.add_scalar(name, value, step)
+
+    def size(self) -> int:
+        """Bytes written so far, all of them on disk."""
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        return self.path.stat().st_size
+
+    def close(self) -> None:
+        self.file.close()
+        self.board.close()

@@ -1,0 +1,343 @@
+"""Runs an experiment file: whatever it needs is trained first, once, and what was interrupted goes on to the bit.
+
+python -m rocl.train experiments/mtkd.py --scale sample --seed 1
+"""
+
+import math
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from rocl import check, command, finish, metrics, optimizer, report, runs
+from rocl.data import batches
+from rocl.download import UserError
+from rocl.experiment import Experiment, Node, Scale, graph, load
+from rocl.interrupts import Interrupted, held
+from rocl.models.heads import Encoded, Model
+from rocl.predict import Done, device, outputs, precision, tables
+
+LOOKS = 100  # log lines of a run while it trains
+PATIENCE = 3.0  # seconds of work that a kill may cost; more where writing checkpoints would take over 5 % of the time
+
+
+@dataclass
+class State:
+    """What changes in a run beside weights, moments and random state; all of it stands in every checkpoint."""
+
+    step: int = 0  # finished optimiser steps
+    evaluated: int = -1  # the step at which dev was last looked at
+    best: dict = field(default_factory=dict)  # step, score, file and sha256 of the best weights so far
+    log_size: int = 0  # bytes of metrics.jsonl
+    sums: dict[str, float] = field(default_factory=dict)  # of every loss term, since the last line
+    rows: dict[str, int] = field(default_factory=dict)  # of every task, since the last line
+    seen: dict[str, int] = field(default_factory=dict)  # of every task, since the start
+
+
+def fit(
+    experiment: Experiment,
+    model: Model,
+    train: Sequence[batches.Table],
+    dev: Sequence[batches.Table],
+    folder: Path,
+    seed: int,
+) -> State:
+    """Trains the model in place and keeps the weights that do best on dev, by the mean of the tasks' metrics.
+
+    Stopped anywhere, it goes on from the last checkpoint in `folder` and, on a CPU with as many threads, ends with the
+    same bits. A loss that is not finite is a UserError with step, task and rows.
+    """
+    sizes = [len(table) for table in train]
+    steps = experiment.steps or math.ceil(experiment.epochs * sum(sizes) / experiment.batch)
+    looks = {round(n * steps / experiment.evaluations) for n in range(1, experiment.evaluations + 1)}
+    log_every = max(1, steps // LOOKS)
+    adamw = optimizer.adamw(
+        optimizer.groups(
+            model, experiment.learning_rate, decay=experiment.layer_decay, weight_decay=experiment.weight_decay
+        ),
+        betas=experiment.betas,
+        eps=experiment.epsilon,
+    )
+    scaler = torch.amp.GradScaler(model.device.type, enabled=model.precision == torch.float16)
+    state = State()
+    torch.manual_seed(seed)
+    if found := runs.latest(folder / "checkpoints"):
+        state = restore(*found, model, adamw, scaler)
+        print(f"{experiment.name}: going on at step {state.step} of {steps}", file=sys.stderr)
+    log = runs.Log(folder, state.log_size, state.step)
+    order = batches.steps(
+        sizes, seed=seed, batch=experiment.batch, steps=steps, sampling=experiment.sampling, start=state.step
+    )
+    bar = tqdm(
+        total=steps, initial=state.step, desc=experiment.name, unit="step", dynamic_ncols=True, mininterval=PATIENCE
+    )
+    saved, cost, lap, tokens = time.monotonic(), 0.0, time.monotonic(), 0
+    try:
+        while True:
+            due = time.monotonic() - saved > max(PATIENCE, 20 * cost)
+            if state.step in looks and state.evaluated < state.step:
+                evaluate(model, dev, folder, state, log)
+                due = True
+            if due or state.step == steps:
+                begun = time.monotonic()
+                save(folder, state, log, model, adamw, scaler)
+                saved, cost = time.monotonic(), time.monotonic() - begun
+            if state.step == steps:
+                return state
+            with held():  # a signal waits for the end of the step
+                progress = state.step / steps
+                for group in adamw.param_groups:
+                    group["lr"] = group["rate"] * optimizer.warmup_linear(progress, experiment.warmup)
+                tokens += backward(experiment, model, train, next(order), progress, scaler, state)
+                scaler.unscale_(adamw)
+                norm = nn.utils.clip_grad_norm_(model.parameters(), experiment.clip)
+                scaler.step(adamw)
+                scaler.update()
+                adamw.zero_grad()
+                state.step += 1
+                if state.step % log_every == 0:
+                    speed = tokens / (time.monotonic() - lap)
+                    write_line(log, state, progress, adamw, norm, speed)
+                    bar.set_postfix_str(f"{state.best.get('score', 0):.3f} on dev, {speed:.0f} tokens/s")
+                    lap, tokens = time.monotonic(), 0
+            bar.update()
+    except Interrupted:
+        save(folder, state, log, model, adamw, scaler)
+        raise
+    finally:
+        bar.close()
+        log.close()
+
+
+def backward(
+    experiment: Experiment,
+    model: Model,
+    tables: Sequence[batches.Table],
+    pairs: np.ndarray,
+    progress: float,
+    scaler: torch.amp.GradScaler,
+    state: State,
+) -> int:
+    """Adds the gradient of a step's mean loss over its (task, row) pairs; returns the number of tokens it took.
+
+    The rows are cut into batches of one task each, and these go through the encoder as many at once as the token
+    budget allows. Every sum is divided by the rows of the whole step, so where the cuts fall changes nothing.
+    """
+    model.train()
+    told: list[tuple[batches.Batch, dict[str, Tensor | float]]] = []
+
+    def judge(pieces: Sequence[tuple[batches.Batch, Encoded]]) -> None:
+        loss = torch.zeros((), device=model.device)
+        for batch, encoded in pieces:
+            terms = experiment.objective(model, encoded, batch, progress)
+            told.append((batch, terms))
+            loss = loss + sum(t.mean() for t in terms.values() if isinstance(t, Tensor)) * len(batch.row_ids) / len(
+                pairs
+            )
+        scaler.scale(loss).backward()
+
+    at_once: list[batches.Batch] = []
+    for number in np.unique(pairs[:, 0]):
+        table, rows = tables[number], pairs[pairs[:, 0] == number, 1]
+        parts = [table.batch(part).to(model.device) for part in table.cut(rows, experiment.token_budget)]
+        if experiment.together and len(parts) > 1:
+            whole = table.batch(np.concatenate([part for part in table.cut(rows, experiment.token_budget)]))
+            encode_together(model, whole.to(model.device), parts, judge)
+            continue
+        for part in parts:
+            if at_once and sum(len(batch.ids) for batch in (*at_once, part)) > experiment.token_budget:
+                judge(encode(model, at_once))
+                at_once = []
+            at_once.append(part)
+    if at_once:
+        judge(encode(model, at_once))
+    note(state, told)
+    return sum(len(batch.ids) for batch, _ in told)
+
+
+def encode(model: Model, parts: Sequence[batches.Batch]) -> list[tuple[batches.Batch, Encoded]]:
+    """Each batch with its vectors, all encoded in one pass."""
+    tokens = model.encode(batches.joined(parts)).tokens.split([len(part.ids) for part in parts])
+    return [(part, Encoded(t, part.starts, part.rows, None)) for part, t in zip(parts, tokens, strict=True)]
+
+
+def encode_together(model: Model, whole: batches.Batch, parts: Sequence[batches.Batch], judge: Callable) -> None:
+    """Judges rows that do not fit the budget as one group, in the memory of one part (Gao et al. 2021, 2101.06983).
+
+    The parts are encoded without a graph; when the loss has gone back as far as the vectors, each part is encoded
+    again with the same dropout and their gradient carried on into the encoder.
+    """
+    moments, pieces = [], []
+    with torch.no_grad():
+        for part in parts:
+            moments.append(random_state(model.device))
+            pieces.append(model.encode(part).tokens)  # (T, D)
+    tokens = torch.cat(pieces).requires_grad_()
+    judge([(whole, Encoded(tokens, whole.starts, whole.rows, None))])
+    after = random_state(model.device)
+    for part, moment, gradient in zip(parts, moments, tokens.grad.split([len(p) for p in pieces]), strict=True):
+        set_random_state(moment)
+        model.encode(part).tokens.backward(gradient)
+    set_random_state(after)
+
+
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """The state of torch's generators that dropout draws from."""
+    state = {"random/cpu": torch.get_rng_state()}
+    return state | {"random/cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else state
+
+
+def set_random_state(state: Mapping[str, Tensor]) -> None:
+    torch.set_rng_state(state["random/cpu"])
+    if "random/cuda" in state:
+        torch.cuda.set_rng_state(state["random/cuda"])
+
+
+def note(state: State, told: Sequence[tuple[batches.Batch, dict[str, Tensor | float]]]) -> None:
+    """Adds a step's terms to the sums; one read of the device, which also finds a loss that is no number."""
+    names = [(batch, f"{batch.task}/{name}") for batch, terms in told for name in terms]
+    values = torch.stack(
+        [torch.as_tensor(t).detach().float().mean().cpu() for _, ts in told for t in ts.values()]
+    ).tolist()
+    for (batch, name), value in zip(names, values, strict=True):
+        if not math.isfinite(value):
+            ids = ", ".join(batch.row_ids[:8]) + (", ..." if len(batch.row_ids) > 8 else "")
+            raise UserError(
+                f"the loss {name} is {value} at step {state.step}, rows {ids}: nothing was changed by this step and the "
+                "last checkpoint stands; lower the learning rate or look at these rows"
+            )
+        state.sums[name] = state.sums.get(name, 0.0) + value * len(batch.row_ids)
+    for batch, _ in told:
+        for rows in (state.rows, state.seen):
+            rows[batch.task] = rows.get(batch.task, 0) + len(batch.row_ids)
+
+
+def write_line(log: runs.Log, state: State, progress: float, adamw: torch.optim.Optimizer, norm: Tensor, speed: float):
+    """The means of all terms since the last line, and where the run stands."""
+    values = {f"loss/{name}": total / state.rows[name.split("/")[0]] for name, total in state.sums.items()}
+    values |= {f"share/{task}": rows / sum(state.seen.values()) for task, rows in state.seen.items()}
+    values["train/progress"] = progress
+    values["train/learning_rate"] = max(group["lr"] for group in adamw.param_groups)
+    values["train/gradient_norm"] = norm.item()
+    state.sums, state.rows = {}, {}
+    log.write(state.step, values, {"speed/tokens_per_second": speed})
+
+
+def evaluate(model: Model, dev: Sequence[batches.Table], folder: Path, state: State, log: runs.Log) -> None:
+    """Scores on dev, decided as test will be; the weights are kept if the mean of the tasks' metrics is the best so far."""
+    values, means = {}, []
+    for table in dev:
+        task = table.task
+        gold, said = table.columns["labels"], outputs(model, table, model.heads[task.name])
+        scores = metrics.scores(gold, said, task.labels, task.kind, metrics.dev_thresholds(gold, said, task.kind))
+        values |= {f"dev/{task.name}/{name}": value for name, value in scores.items()}
+        means.append(scores[task.metric])
+    with held():
+        score = sum(means) / len(means)
+        log.write(state.step, {**values, "dev/score": score})
+        state.evaluated = state.step
+        if score > state.best.get("score", -math.inf):
+            name = f"best-{state.step:08d}.safetensors"
+            runs.write_tensors(folder / "checkpoints" / name, model.state_dict())
+            state.best = {"step": state.step, "score": score, "file": name}
+
+
+def save(folder: Path, state: State, log: runs.Log, model: Model, adamw: torch.optim.Optimizer, scaler) -> None:
+    state.log_size = log.size()
+    tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()} | random_state(model.device)
+    for name, parameter in model.named_parameters():
+        tensors |= {f"adamw/{name}/{key}": tensor for key, tensor in adamw.state.get(parameter, {}).items()}
+    runs.save(
+        folder / "checkpoints",
+        state.step,
+        tensors,
+        {"state": asdict(state), "best": state.best.get("file"), "scaler": scaler.state_dict()},
+    )
+
+
+def restore(tensors: Mapping[str, Tensor], saved: Mapping, model: Model, adamw: torch.optim.Optimizer, scaler) -> State:
+    """Sets everything as it was when `save` was called."""
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "adamw": {}, "random": {}}
+    for name, tensor in tensors.items():
+        kind, _, rest = name.partition("/")
+        parts[kind][rest] = tensor
+    model.load_state_dict(parts["model"])
+    for name, parameter in model.named_parameters():
+        own = {key.rpartition("/")[2]: t for key, t in parts["adamw"].items() if key.rpartition("/")[0] == name}
+        if own:
+            adamw.state[parameter] = {key: tensor.to(parameter.device) for key, tensor in own.items()}
+    scaler.load_state_dict(saved["scaler"])
+    set_random_state({f"random/{name}": tensor for name, tensor in parts["random"].items()})
+    return State(**saved["state"])
+
+
+def train(node: Node, done: Mapping[str, Done]) -> None:
+    """Brings one node of the graph to its end, from wherever it stands."""
+    experiment, folder = node.experiment, node.folder
+    with runs.held(folder):
+        if (folder / "done").exists():  # finished by another process while this one waited
+            return
+        tasks = list(experiment.tasks(done) if callable(experiment.tasks) else experiment.tasks)
+        torch.manual_seed(node.seed)
+        model = experiment.model(tasks, done).to(device())
+        model.precision = precision(device())
+        finish.describe(folder, node, tasks, model)
+        state = fit(
+            experiment,
+            model,
+            tables(model, tasks, "train", node.out),
+            tables(model, tasks, "dev", node.out),
+            folder,
+            node.seed,
+        )
+        log = runs.Log(folder, state.log_size, state.step)
+        finish.finish(folder, node, tasks, model, state.best, log, state.step)
+
+
+def main(arguments: Sequence[str]) -> None:
+    options = parse(arguments)
+    done: dict[Path, Done] = {}
+    for seed in options.seeds:
+        nodes = graph(load(options.file, options.scale), options.scale, seed, options.out, options.file)
+        check.check(nodes)
+        for node in nodes:
+            done[node.folder] = Done(node, {name: done[need.folder] for name, need in node.needs.items()})
+            if node.experiment.objective and not (node.folder / "done").exists():
+                train(node, done[node.folder].needs)
+    finished = [run for run in done.values() if run.node.experiment.objective]
+    print(report.report(finished, nodes[-1].folder))
+
+
+def parse(arguments: Sequence[str]):
+    """The flags of a run; there are no others, and a test keeps it so. A variant of a method is another value."""
+    parser = command.Parser(prog="python -m rocl.train", description=__doc__)
+    parser.add_argument("file", type=Path, help="an experiment file, such as experiments/mtkd.py")
+    parser.add_argument(
+        "--scale", choices=[s.value for s in Scale], default="sample", help="how large (default: sample)"
+    )
+    seeds = parser.add_mutually_exclusive_group()
+    seeds.add_argument("--seed", type=int, default=1, help="of weights, order and dropout (default: 1)")
+    seeds.add_argument("--seeds", metavar="1-5", help="several, one after the other, in one table")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs"), metavar="DIR", help="where runs are kept (default: runs)"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check everything and take one step of every run, keep nothing"
+    )
+    options = parser.parse_args(arguments)
+    options.scale = Scale(options.scale)
+    first, _, last = (options.seeds or str(options.seed)).partition("-")
+    if not (first.isdigit() and (last or first).isdigit() and int(first) <= int(last or first)):
+        raise UserError(f"--seeds {options.seeds}: write a first and a last seed, such as 1-5")
+    options.seeds = range(int(first), int(last or first) + 1)
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(command.run(main))

@@ -1,0 +1,76 @@
+"""The baselines see the rows a system sees, learn what words tell, and say the same twice."""
+
+import json
+import random
+
+import numpy as np
+import pytest
+
+from rocl.baselines import majority, tfidf
+from rocl.data.corpus import Corpus, Row
+from rocl.data.task import Task, sample
+
+WORDS = {"joy": "fericit vesel zâmbet", "fear": "teamă groază spaimă", "anger": "furie nervos țipăt"}
+
+
+def task(kind: str = "one", sizes: dict[str, int] | None = None, labels: tuple[str, ...] = tuple(WORDS)) -> Task:
+    """Rows of a few words that tell their labels, two of ten the other way, among words that tell nothing."""
+    generator = random.Random(0)
+    splits = {}
+    for split, size in (sizes or {"train": 120, "dev": 40, "test": 40}).items():
+        splits[split] = []
+        for number in range(size):
+            names = generator.sample(list(WORDS), 1 if kind == "one" or number % 3 else 2)
+            told = names if generator.random() < 0.8 else generator.sample(list(WORDS), len(names))
+            words = [generator.choice(WORDS[name].split()) for name in told] + [f"w{generator.randrange(30)}"] * 2
+            splits[split].append(Row(f"{split}-{number}", (" ".join(words),), tuple(names)))
+    corpus = Corpus(name="toy", language="ro", labels=labels, kind=kind, licence="none", read=lambda _: splits)
+    return Task(name="toy", corpus=corpus)
+
+
+@pytest.mark.parametrize("kind", ["one", "many"])
+def test_words_that_tell_beat_the_majority_and_twice_is_the_same(kind):
+    toy = task(kind)
+    learned, most = tfidf(toy), majority(toy)
+    for split in ("dev", "test"):
+        assert learned[split]["macro_f1"] > 0.7 > 0.5 > most[split]["macro_f1"]
+        assert list(learned[split]) == list(most[split])  # the same scores for a table
+    assert learned == tfidf(toy)
+    assert json.loads(json.dumps(learned)) == learned
+
+
+def test_the_majority_is_that_of_train():
+    toy = task()
+    gold = toy.gold("train").sum(0)
+    share = toy.gold("test").mean(0)[gold.argmax()]
+    assert majority(toy)["test"]["accuracy"] == pytest.approx(share)
+    assert majority(toy)["test"]["macro_f1"] == pytest.approx(2 * share / (1 + share) / 3)
+
+
+def test_only_the_rows_of_the_task_are_learned_from():
+    toy = task(sizes={"train": 2000, "dev": 40, "test": 200})
+    assert tfidf(sample(toy, 12))["test"]["accuracy"] < tfidf(toy)["test"]["accuracy"]
+
+
+def test_thresholds_come_from_dev_and_are_one_half_without_it():
+    toy = task("many", {"train": 120, "dev": 40, "test": 40})
+    tuned, plain = tfidf(toy), tfidf(task("many", {"train": 120, "dev": 0, "test": 40}))
+    assert set(plain) == {"test"}
+    assert plain["test"]["micro_f1"] == plain["test"]["redv2_authors/micro_f1"]
+    assert tuned["dev"]["macro_f1"] >= np.mean(list(each_half(toy, "dev")))
+
+
+def each_half(toy: Task, split: str):
+    """F1 of every label at threshold one half: dev's rows stand as test, so that nothing is tuned."""
+    rows = {"train": toy.corpus.splits["train"], "dev": [], "test": toy.corpus.splits[split]}
+    corpus = Corpus(name="toy", language="ro", labels=toy.labels, kind="many", licence="none", read=lambda _: rows)
+    scores = tfidf(Task(name="toy", corpus=corpus))["test"]
+    return (scores[f"f1/{label}"] for label in toy.labels)
+
+
+@pytest.mark.parametrize("kind", ["one", "many"])
+def test_a_label_that_train_does_not_have_is_never_said(kind):
+    scores = tfidf(task(kind, labels=(*WORDS, "absent")))["test"]
+    assert scores["support/absent"] == scores["f1/absent"] == scores["recall/absent"] == 0
+    assert scores["macro_f1"] > 0.5
+    assert 0.7 < scores["macro_f1"] / tfidf(task(kind))["test"]["macro_f1"] < 0.76  # three quarters: it counts as 0

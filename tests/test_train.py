@@ -1,0 +1,222 @@
+"""Proves that the loop's gradients do not depend on how a step is cut, and that a stopped run ends with the same bits."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from rocl import predict, runs, train
+from rocl.data import batches
+from rocl.download import UserError
+from rocl.experiment import Experiment, Scale, graph
+from rocl.losses import classify
+from rocl.models.heads import Model, classification_head, mean
+
+
+def build(tasks, done, *, checkpoint):
+    encoder = checkpoint.fresh()
+    return Model(encoder, {task.name: classification_head(encoder, len(task.labels)) for task in tasks})
+
+
+def by_row(model, encoded, batch, progress):
+    logits = model.heads[batch.task](encoded)  # (R, C)
+    return {"cross_entropy": classify(logits, batch.columns["labels"], kind=batch.kind), "progress": progress}
+
+
+def by_group(model, encoded, batch, progress):
+    """Pairs of rows whose vectors should not point the same way: no sum over rows."""
+    vectors = torch.nn.functional.normalize(mean(encoded), dim=-1)  # (R, D)
+    logits = model.heads[batch.task](encoded)
+    return {"pairs": (vectors @ vectors.T).mean(), "gold": classify(logits, batch.columns["labels"], kind=batch.kind)}
+
+
+def made(tmp_path, dropout=0.1, **values) -> Experiment:
+    checkpoint = tiny.checkpoint(tmp_path / "encoder", dropout)
+    tasks = [tiny.task("one"), tiny.task("many", kind="many", size=40)]
+    values = dict(steps=12, batch=16, learning_rate=1e-3, evaluations=3, objective=by_row) | values
+    return Experiment(name="tiny", tasks=tasks, model=partial(build, checkpoint=checkpoint), **values)
+
+
+def gradients(experiment: Experiment, seed: int = 1) -> torch.Tensor:
+    """The gradient of the first step, flat."""
+    torch.manual_seed(seed)
+    model = experiment.model(experiment.tasks, {})
+    tables = predict.tables(model, experiment.tasks, "train", Path(model.encoder.source))
+    pairs = next(batches.steps([60, 40], seed=1, batch=16, steps=1, sampling=experiment.sampling))
+    torch.manual_seed(seed)
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    train.backward(experiment, model, tables, pairs, 0.5, scaler, train.State())
+    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+
+@pytest.mark.parametrize("budget", [1, 30, 60])
+@pytest.mark.parametrize("objective", [by_row, by_group])
+def test_cutting_a_step_into_micro_batches_changes_no_gradient(tmp_path, objective, budget):
+    whole = made(tmp_path, dropout=0.0, objective=objective, together=objective is by_group, token_budget=10_000)
+    one, many = gradients(whole), gradients(replace(whole, token_budget=budget))
+    assert one.abs().max() > 1e-3
+    torch.testing.assert_close(many, one, rtol=1e-4, atol=1e-6)
+
+
+def test_the_second_pass_over_a_group_drops_what_the_first_dropped(tmp_path, monkeypatch):
+    """With dropout, the gradient through two passes is that of one pass over the same parts with the graph kept."""
+    experiment = made(tmp_path, dropout=0.5, objective=by_group, together=True, token_budget=60)
+
+    def in_one_pass(model, whole, parts, judge):
+        tokens = torch.cat([model.encode(part).tokens for part in parts])
+        judge([(whole, train.Encoded(tokens, whole.starts, whole.rows, None))])
+
+    two_passes = gradients(experiment)
+    monkeypatch.setattr(train, "encode_together", in_one_pass)
+    one_pass = gradients(experiment)
+    torch.testing.assert_close(two_passes, one_pass, rtol=1e-4, atol=1e-6)
+
+
+def test_one_row_and_a_mean_over_rows_weigh_the_same_whatever_the_task(tmp_path):
+    """The step's gradient is that of the mean of all its rows' losses, computed here row by row."""
+    experiment = made(tmp_path, dropout=0.0)
+    torch.manual_seed(1)
+    model = experiment.model(experiment.tasks, {})
+    tables = predict.tables(model, experiment.tasks, "train", Path(model.encoder.source))
+    pairs = next(batches.steps([60, 40], seed=1, batch=16, steps=1, sampling=experiment.sampling))
+    for task, row in pairs:
+        batch = tables[task].batch(np.array([row]))
+        (by_row(model, model.encode(batch), batch, 0.5)["cross_entropy"].sum() / 16).backward()
+    expected = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+    torch.testing.assert_close(gradients(experiment), expected, rtol=1e-4, atol=1e-6)
+
+
+def run(experiment: Experiment, out: Path, seed: int = 1) -> Path:
+    (node,) = graph(experiment, Scale.SAMPLE, seed, out, Path(__file__))
+    train.train(node, {})
+    return node.folder
+
+
+def outcome(folder: Path) -> dict[str, str]:
+    """Everything a run leaves that must not depend on when it was stopped, by file."""
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    metrics = [{key: value for key, value in json.loads(line).items() if key != "clock"} for line in lines]
+    files = ["weights.safetensors", "done", *(f"predictions/{p.name}" for p in (folder / "predictions").iterdir())]
+    return {"metrics": json.dumps(metrics)} | {name: runs.digest(folder / name) for name in files}
+
+
+@pytest.fixture
+def whole(tmp_path):
+    """An experiment and what it ends with when nothing stops it."""
+    experiment = made(tmp_path)
+    return experiment, outcome(run(experiment, tmp_path / "whole"))
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("step", [1, 4, 7, 11])
+def test_a_run_killed_at_any_step_ends_with_the_same_bits(tmp_path, whole, monkeypatch, step):
+    experiment, expected = whole
+    backward, patience = train.backward, train.PATIENCE
+
+    def dies(*arguments):
+        if arguments[-1].step == step:
+            raise Stop
+        return backward(*arguments)
+
+    monkeypatch.setattr(train, "backward", dies)
+    monkeypatch.setattr(train, "PATIENCE", -1)  # a checkpoint at every step
+    with pytest.raises(Stop):
+        run(experiment, tmp_path / "again")
+    monkeypatch.setattr(train, "backward", backward)
+    monkeypatch.setattr(train, "PATIENCE", patience)
+    assert outcome(run(experiment, tmp_path / "again")) == expected
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "remove", "state", "best"])
+def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used(tmp_path, whole, monkeypatch, capfd, damage):
+    experiment, expected = whole
+    backward = train.backward
+
+    def dies(*arguments):
+        if arguments[-1].step == 9:
+            raise Stop
+        return backward(*arguments)
+
+    monkeypatch.setattr(train, "backward", dies)
+    monkeypatch.setattr(train, "PATIENCE", -1)
+    with pytest.raises(Stop):
+        run(experiment, tmp_path / "again")
+    monkeypatch.setattr(train, "backward", backward)
+    checkpoints = sorted((tmp_path / "again").rglob("checkpoints/*.json"))
+    assert len(checkpoints) == 2
+    last = checkpoints[-1].with_suffix(".safetensors")
+    content = last.read_bytes()
+    match damage:
+        case "truncate":
+            last.write_bytes(content[: len(content) // 2])
+        case "flip":
+            last.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+        case "remove":
+            last.unlink()
+        case "state":
+            checkpoints[-1].write_text(checkpoints[-1].read_text()[:40])
+        case "best":
+            (tmp_path / "again").rglob("checkpoints/best-*").__next__().write_bytes(b"")
+    assert outcome(run(experiment, tmp_path / "again")) == expected
+    assert "damaged" in capfd.readouterr().err
+
+
+def test_another_seed_gives_other_weights_and_the_same_seed_the_same(tmp_path, whole):
+    experiment, expected = whole
+    other = outcome(run(experiment, tmp_path / "other", seed=2))
+    again = outcome(run(experiment, tmp_path / "again"))
+    assert again == expected and other["weights.safetensors"] != expected["weights.safetensors"]
+
+
+def test_a_second_process_is_refused_with_the_holders_id(tmp_path):
+    code = "import sys, pathlib; from rocl import runs\nwith runs.held(pathlib.Path(sys.argv[1])): print('held', flush=True); input()"
+    holder = subprocess.Popen([sys.executable, "-c", code, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert holder.stdout.readline() == b"held\n"
+    with pytest.raises(UserError, match=str(holder.pid)):
+        with runs.held(tmp_path):
+            pass
+    holder.communicate(b"\n")
+    with runs.held(tmp_path):
+        pass
+
+
+def test_a_loss_that_is_no_number_names_step_task_and_rows_and_leaves_the_checkpoint(tmp_path):
+    def broken(model, encoded, batch, progress):
+        terms = by_row(model, encoded, batch, progress)
+        return {"cross_entropy": terms["cross_entropy"] * (math.nan if progress > 0.5 and batch.task == "many" else 1)}
+
+    experiment = made(tmp_path, steps=12)
+    torch.manual_seed(1)
+    model = experiment.model(experiment.tasks, {})
+    tables = [predict.tables(model, experiment.tasks, split, tmp_path) for split in ("train", "dev")]
+    with pytest.raises(UserError, match=r"many/cross_entropy is nan at step 7, rows train-\d+"):
+        train.fit(replace(experiment, objective=broken), model, *tables, tmp_path / "run", 1)
+    _, state = runs.latest(tmp_path / "run" / "checkpoints")
+    assert 0 < state["state"]["step"] <= 7
+    assert all(parameter.isfinite().all() for parameter in model.parameters())
+
+
+def test_the_tiny_tasks_are_learned(tmp_path):
+    folder = run(made(tmp_path, steps=150, learning_rate=5e-3), tmp_path / "runs")
+    scores = runs.read_json(folder / "done")["scores"]
+    assert scores["one"]["test"]["accuracy"] > 0.8 and scores["many"]["test"]["macro_f1"] > 0.8
+
+
+def test_a_scalar_that_is_only_told_is_logged_and_not_minimised(tmp_path):
+    folder = run(made(tmp_path), tmp_path / "runs")
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    told = [line["loss/one/progress"] for line in lines if "loss/one/progress" in line]
+    assert told == sorted(told) and told[-1] > 0.5
