@@ -6,7 +6,8 @@ from pathlib import Path
 
 import rocl
 from rocl.data.corpora import ag_news, ag_news_samples, emotion, laroseda, moroco, redv2, sample, sst2, vardial
-from rocl.data.task import Task, sample as drawn
+from rocl.data.task import Task
+from rocl.data.task import sample as drawn
 from rocl.experiment import Scale
 from rocl.models.checkpoints import Checkpoint
 
@@ -22,6 +23,7 @@ class Setting:
     romanian: dict[str, Task]
     english: dict[str, Task]  # the twin of each Romanian task
     epochs: dict[str, float]  # passes over a task trained alone, by the task's name; "all" for all of them together
+    exponent: float  # task shares when learned together: size ** exponent
     learning_rate: float
     layer_decay: float
     batch: int
@@ -42,6 +44,7 @@ def bundled() -> Setting:
         romanian=tasks(ro, max_length=64),
         english=twins(en, max_length=64),
         epochs={"emotion": 20, "sentiment": 20, "news": 20, "english": 6, "all": 20},
+        exponent=0.75,
         learning_rate=1e-3,
         layer_decay=1.0,
         batch=32,
@@ -53,7 +56,7 @@ def small() -> Setting:
 
     The encoder is English and uncased: it reads Romanian without its diacritics, piece by piece.
     """
-    ro = [redv2.redv2(), laroseda.laroseda(title=False), vardial.vardial()]
+    ro = [redv2.redv2(), laroseda.laroseda(), vardial.vardial()]
     en = [emotion.emotion(), sst2.sst2(), ag_news_samples.ag_news_samples()]
     return Setting(
         encoder=Checkpoint(
@@ -63,9 +66,10 @@ def small() -> Setting:
         fresh=False,
         romanian=tasks(ro, max_length=128),
         english={name: drawn(task, 10_000) for name, task in twins(en, max_length=128).items()},
-        epochs={"emotion": 12, "sentiment": 4, "news": 6, "english": 2, "all": 6},
+        epochs={"emotion": 10, "sentiment": 2, "news": 4, "english": 2, "all": 4},
+        exponent=0.5,
         learning_rate=2e-4,
-        layer_decay=0.9,
+        layer_decay=1.0,
         batch=32,
     )
 
@@ -80,6 +84,7 @@ def paper() -> Setting:
         romanian=tasks(ro, max_length=256),
         english=twins(en, max_length=128),
         epochs={"emotion": 5, "sentiment": 3, "news": 3, "english": 2, "all": 6},
+        exponent=0.75,
         learning_rate=5e-5,
         layer_decay=0.9,
         batch=32,

@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from rocl.download import UserError
 from rocl.models import checkpoints, heads
-from rocl.models.checkpoints import FAMILIES, Checkpoint, read, read_classifier, read_config, write
+from rocl.models.checkpoints import Checkpoint, read, read_classifier, read_config, write
+from rocl.models.families import FAMILIES
 from rocl.models.heads import Encoded
 
 transformers = pytest.importorskip("transformers", reason="the oracle is transformers: pip install -e .[test]")

@@ -9,8 +9,8 @@ from torch import nn
 
 from rocl.download import UserError
 from rocl.models import heads
-from rocl.models.checkpoints import FAMILIES
 from rocl.models.encoder import Config, Encoder
+from rocl.models.families import FAMILIES
 from rocl.models.heads import Encoded, Model
 
 

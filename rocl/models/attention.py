@@ -11,7 +11,6 @@ from functools import cache, cached_property, partial
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.attention.varlen import varlen_attn
 
 TEXTS = {"cpu": 8, "cuda": 64}  # of a group at most: texts of nearly one length need little padding
 TOKENS = {"cpu": 1024, "cuda": 65536}  # of a group at most, so that its scores stay in the cache
@@ -98,6 +97,8 @@ def attention(qkv: Tensor, layout: Layout, dropout: float = 0.0) -> Tensor:
 
 
 def varlen(qkv: Tensor, layout: Layout, dropout: float) -> Tensor:
+    from torch.nn.attention.varlen import varlen_attn  # a second to import, and for CUDA alone
+
     q, k, v = qkv.unbind(1)  # (T, H, d) each
     return varlen_attn(q, k, v, layout.starts, layout.starts, layout.max_length, layout.max_length)
 

@@ -1,7 +1,6 @@
-"""Hugging Face folders: which of their names are which of ours, by family; reading and writing them.
+"""Reading and writing Hugging Face folders, by the tables of rocl.models.families.
 
-All that differs between the families' files is in the rows of FAMILIES. Reading is complete both ways: a tensor that
-is missing, or that nobody knows, is an error.
+Reading is complete both ways: a tensor that is missing, or that nobody knows, is an error.
 """
 
 import hashlib
@@ -13,115 +12,22 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import huggingface_hub
 import numpy as np
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from rocl.download import UserError, data_folder, offline
 from rocl.models.encoder import ACTIVATIONS, Config, Encoder
+from rocl.models.families import FAMILIES, REFUSED
 from rocl.models.heads import Classifier, classification_head
 
-
-class Family(NamedTuple):
-    """What a family's files look like."""
-
-    classes: str  # how the names of transformers' classes begin
-    prefix: str  # of the encoder's tensors in a model with a head; a bare model has none
-    keys: Mapping[str, tuple[str, object]]  # field of Config: key of config.json, its value where it is absent
-    names: Mapping[str, Sequence[str]]  # our module: theirs; several are stacked
-    head: Mapping[str, Sequence[str]]  # the same for the classification head
-    others: Sequence[str]  # modules of further heads, which may be stored and are not read
-    pooler: bool = False  # whether the bare model has one
-    after_padding: bool = False  # whether the first position is the row behind the padding id
-
-
-BERT_KEYS = {
-    "vocabulary": ("vocab_size", 30522),
-    "width": ("hidden_size", 768),
-    "layers": ("num_hidden_layers", 12),
-    "heads": ("num_attention_heads", 12),
-    "inner": ("intermediate_size", 3072),
-    "positions": ("max_position_embeddings", 512),
-    "types": ("type_vocab_size", 2),
-    "padding": ("pad_token_id", 0),
-    "activation": ("hidden_act", "gelu"),
-    "epsilon": ("layer_norm_eps", 1e-12),
-    "dropout": ("hidden_dropout_prob", 0.1),
-    "attention_dropout": ("attention_probs_dropout_prob", 0.1),
-    "classifier_dropout": ("classifier_dropout", None),  # None: as on hidden states
-    "initializer_range": ("initializer_range", 0.02),
-}
-ELECTRA_KEYS = {"embedding": ("embedding_size", 128), "width": ("hidden_size", 256)}
-ELECTRA_KEYS |= {"heads": ("num_attention_heads", 4), "inner": ("intermediate_size", 1024)}
-XLM_KEYS = BERT_KEYS | {"padding": ("pad_token_id", 1)}
-DISTILBERT_KEYS = BERT_KEYS | {
-    "width": ("dim", 768),
-    "layers": ("n_layers", 6),
-    "heads": ("n_heads", 12),
-    "inner": ("hidden_dim", 3072),
-    "types": (None, 0),  # no key sets it
-    "activation": ("activation", "gelu"),
-    "epsilon": (None, 1e-12),
-    "dropout": ("dropout", 0.1),
-    "attention_dropout": ("attention_dropout", 0.1),
-    "output_dropout": (None, 0.0),
-    "classifier_dropout": ("seq_classif_dropout", 0.2),
-}
-BERT_NAMES = {
-    "embeddings.words": ["embeddings.word_embeddings"],
-    "embeddings.positions": ["embeddings.position_embeddings"],
-    "embeddings.types": ["embeddings.token_type_embeddings"],
-    "embeddings.norm": ["embeddings.LayerNorm"],
-    "embeddings.project": ["embeddings_project"],
-    "layers.{}.qkv": [f"encoder.layer.{{}}.attention.self.{part}" for part in ("query", "key", "value")],
-    "layers.{}.out": ["encoder.layer.{}.attention.output.dense"],
-    "layers.{}.attention_norm": ["encoder.layer.{}.attention.output.LayerNorm"],
-    "layers.{}.up": ["encoder.layer.{}.intermediate.dense"],
-    "layers.{}.down": ["encoder.layer.{}.output.dense"],
-    "layers.{}.output_norm": ["encoder.layer.{}.output.LayerNorm"],
-    "pooler": ["pooler.dense"],
-}
-DISTILBERT_NAMES = BERT_NAMES | {
-    "layers.{}.qkv": [f"transformer.layer.{{}}.attention.{part}_lin" for part in "qkv"],
-    "layers.{}.out": ["transformer.layer.{}.attention.out_lin"],
-    "layers.{}.attention_norm": ["transformer.layer.{}.sa_layer_norm"],
-    "layers.{}.up": ["transformer.layer.{}.ffn.lin1"],
-    "layers.{}.down": ["transformer.layer.{}.ffn.lin2"],
-    "layers.{}.output_norm": ["transformer.layer.{}.output_layer_norm"],
-}
-BERT_HEAD = {"dense": ["bert.pooler.dense"], "output": ["classifier"]}
-ROBERTA_HEAD = {"dense": ["classifier.dense"], "output": ["classifier.out_proj"]}  # ELECTRA's too
-DISTILBERT_HEAD = {"dense": ["pre_classifier"], "output": ["classifier"]}
-BERT_OTHERS = ["cls", "classifier", "qa_outputs"]
-ELECTRA_OTHERS = ["discriminator_predictions", "generator_predictions", "generator_lm_head", "classifier", "qa_outputs"]
-ROBERTA_OTHERS = ["lm_head", "classifier", "qa_outputs"]
-DISTILBERT_OTHERS = "vocab_transform vocab_layer_norm vocab_projector pre_classifier classifier qa_outputs".split()
-DISTILBERT = [DISTILBERT_KEYS, DISTILBERT_NAMES, DISTILBERT_HEAD, DISTILBERT_OTHERS]
-ROBERTA = Family("Roberta", "roberta.", XLM_KEYS, BERT_NAMES, ROBERTA_HEAD, ROBERTA_OTHERS, True, True)
-FAMILIES = {
-    "bert": Family("Bert", "bert.", BERT_KEYS, BERT_NAMES, BERT_HEAD, BERT_OTHERS, True),
-    "electra": Family("Electra", "electra.", BERT_KEYS | ELECTRA_KEYS, BERT_NAMES, ROBERTA_HEAD, ELECTRA_OTHERS),
-    "roberta": ROBERTA._replace(keys=XLM_KEYS | {"vocabulary": ("vocab_size", 50265)}),
-    "xlm-roberta": ROBERTA._replace(classes="XLMRoberta"),
-    "camembert": ROBERTA._replace(classes="Camembert"),
-    "distilbert": Family("DistilBert", "distilbert.", *DISTILBERT),
-}
-REFUSED = {  # keys that change what is computed: the values the encoder honours, what others would need
-    "position_embedding_type": ((None, "absolute"), "these positions inside the attention"),
-    "is_decoder": ((None, False), "causal attention"),
-    "add_cross_attention": ((None, False), "cross attention"),
-    "quantization_config": ((None,), "quantised layers: take the checkpoint they were made from"),
-    "auto_map": ((None,), "the code that comes with the repository"),
-}
 # Keys of config.json that writing sets anew or drops; the others are kept as they were read.
-REPLACED = (
-    "architectures dtype torch_dtype transformers_version _name_or_path num_labels id2label label2id problem_type"
-)
+REPLACED = "architectures id2label label2id num_labels problem_type".split()
+REPLACED += "dtype torch_dtype transformers_version _name_or_path".split()
 TOKENIZER = "tokenizer.json tokenizer_config.json special_tokens_map.json vocab.txt vocab.json merges.txt".split()
 WEIGHTS = ["model.safetensors", "model.safetensors.index.json", "model-*.safetensors"]
 
@@ -180,7 +86,7 @@ def read_config(folder: Path) -> Config:
     stored = _json(file)
     kind = stored.get("model_type")
     if kind not in FAMILIES:
-        need = "a row in rocl/models/checkpoints.py" + " and layers that share weights" * (kind == "albert")
+        need = "a row in rocl/models/families.py" + " and layers that share weights" * (kind == "albert")
         raise UserError(f"{file}: model type {kind!r} is none of {', '.join(FAMILIES)}; it would need {need}")
     for key, (honoured, need) in REFUSED.items():
         if stored.get(key) not in honoured:
@@ -220,6 +126,19 @@ def read_classifier(folder: Path) -> tuple[Encoder, Classifier]:
     return encoder, head
 
 
+def read_head(folder: Path, encoder: Encoder) -> Classifier:
+    """The head alone of a folder with a classification model, for the encoder that stands in it too."""
+    file, names = folder / "model.safetensors", FAMILIES[encoder.config.family].head
+    try:
+        with safe_open(file, "pt") as stored:
+            tensors = {f"{n}.{k}": stored.get_tensor(f"{n}.{k}") for n, in names.values() for k in ("weight", "bias")}
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{file}: missing, cut short or without a head ({_brief(error)}): get it anew") from error
+    head = classification_head(encoder, len(tensors[f"{names['output'][0]}.weight"]))
+    _fill(head, names, tensors, folder)
+    return head
+
+
 def _load(folder: Path) -> tuple[Encoder, dict[str, Tensor], set[str]]:
     """The encoder of a folder, all its tensors by their bare names, and the names of those that the encoder used."""
     config = read_config(folder)
@@ -247,17 +166,15 @@ def _fill(module: nn.Module, names: Mapping[str, Sequence[str]], tensors: Mappin
     sources = {name: _theirs(name, names) for name in parameters}
     used = {theirs for several in sources.values() for theirs in several}
     if missing := sorted(used - tensors.keys()):
-        raise UserError(f"{folder}: {len(missing)} tensors are missing, get it anew: {', '.join(missing)}")
+        raise UserError(f"{folder}: {len(missing)} tensors are missing: {', '.join(missing)}; is its model_type right?")
     for name, several in sources.items():
         shape = (len(parameters[name]) // len(several), *parameters[name].shape[1:])
         for theirs in several:
             found = tensors[theirs]
             if found.shape != shape:
                 raise UserError(f"{folder}: {theirs} is {tuple(found.shape)}, but config.json makes it {shape}")
-            if found.dtype not in (torch.float32, torch.float16, torch.bfloat16):
-                raise UserError(
-                    f"{folder}: {theirs} is stored as {found.dtype}: get it as float32, float16 or bfloat16"
-                )
+            if not found.is_floating_point() or found.itemsize < 2:
+                raise UserError(f"{folder}: {theirs} is stored as {found.dtype}: get it as float32 or half of it")
         parameters[name] = torch.cat([tensors[theirs].float() for theirs in several])
     module.load_state_dict(parameters, assign=True)
     return used
@@ -286,9 +203,7 @@ def _complete(tensors: Mapping[str, Tensor], used: set[str], encoder: Encoder) -
 def _tensors(folder: Path) -> dict[str, Tensor]:
     files = _weights(folder)
     if not files:
-        raise UserError(
-            f"{folder}: no model.safetensors beside config.json: get the weights, or begin with fresh() ones"
-        )
+        raise UserError(f"{folder}: config.json but no model.safetensors: get the weights, or begin with fresh() ones")
     tensors = {}
     for file in files:
         try:
@@ -321,9 +236,7 @@ def _converted(file: Path) -> Path:
         tensors = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
         tensors = {name: tensor.clone().contiguous() for name, tensor in tensors.items()}  # none may share memory
     except Exception as error:  # a damaged pickle raises anything
-        raise UserError(
-            f"{file}: damaged, or more than a table of tensors ({_brief(error)}): get safetensors"
-        ) from error
+        raise UserError(f"{file}: damaged, or not just tensors ({_brief(error)}): get safetensors") from error
     for target in (file.with_name("model.safetensors"), cached):
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -345,7 +258,7 @@ def write(
     a head that is not the family's own, which has no form there."""
     config, folder = encoder.config, Path(folder)
     family = FAMILIES[config.family]
-    about = {key: value for key, value in config.stored.items() if key not in REPLACED.split()}
+    about = {key: value for key, value in config.stored.items() if key not in REPLACED}
     about |= {"model_type": config.family, "dtype": "float32"}
     about |= {key: getattr(config, name) for name, (key, _) in family.keys.items() if key}
     if head is None:
