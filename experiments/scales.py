@@ -43,9 +43,9 @@ def bundled() -> Setting:
         fresh=True,
         romanian=tasks(ro, max_length=64),
         english=twins(en, max_length=64),
-        epochs={"emotion": 20, "sentiment": 20, "news": 20, "english": 6, "all": 20},
+        epochs={"emotion": 14, "sentiment": 14, "news": 14, "english": 5, "all": 14},
         exponent=0.75,
-        learning_rate=1e-3,
+        learning_rate=7e-4,
         layer_decay=1.0,
         batch=32,
     )

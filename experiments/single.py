@@ -16,8 +16,13 @@ def classifiers(encoder: Encoder, tasks: list[Task]) -> Model:
     return Model(encoder, {task.name: classification_head(encoder, len(task.labels)) for task in tasks})
 
 
-def pretrained(tasks, done, *, checkpoint: Checkpoint, fresh: bool) -> Model:
-    return classifiers(checkpoint.fresh() if fresh else checkpoint.encoder(), tasks)
+def pretrained(tasks, done, *, checkpoint: Checkpoint) -> Model:
+    return classifiers(checkpoint.encoder(), tasks)
+
+
+def untrained(tasks, done, *, checkpoint: Checkpoint) -> Model:
+    """For a checkpoint that is only a configuration and a vocabulary."""
+    return classifiers(checkpoint.fresh(), tasks)
 
 
 def objective(model, encoded, batch, progress):
@@ -26,12 +31,12 @@ def objective(model, encoded, batch, progress):
 
 
 def alone(scale: Scale, task: Task, **changes) -> Experiment:
-    """One task from the pretrained encoder."""
+    """One task from the encoder of the scale."""
     choice = setting(scale)
     values = dict(
         name=task.name,
         tasks=[task],
-        model=partial(pretrained, checkpoint=choice.encoder, fresh=choice.fresh),
+        model=partial(untrained if choice.fresh else pretrained, checkpoint=choice.encoder),
         objective=objective,
         epochs=choice.epochs.get(task.name, choice.epochs["english"]),
         batch=choice.batch,

@@ -32,6 +32,12 @@ def nearest(word: str, known: Sequence[str]) -> str | None:
     return near[0] if near else None
 
 
+def hint(word: str, known: Sequence[str]) -> str:
+    """What a message about a wrong name ends with, where there is a name like it."""
+    near = nearest(word, known)
+    return f" (did you mean {near}?)" if near else ""
+
+
 def run(main: Callable[[Sequence[str]], None], arguments: Sequence[str] | None = None) -> int:
     """The exit code of a command: a user's mistake is one line and 2, a signal is 130 or 143."""
     interrupts.install()

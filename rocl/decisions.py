@@ -1,5 +1,7 @@
 """From logits to probabilities to predicted labels. N rows, C labels; everything is numpy."""
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 import torch
 
@@ -22,3 +24,12 @@ def decide(probabilities: np.ndarray, kind: str, thresholds: np.ndarray | float 
     if thresholds is not None:
         raise ValueError('thresholds decide for labels of kind "many"; of kind "one" the most probable label is taken')
     return np.eye(probabilities.shape[1], dtype=np.uint8)[probabilities.argmax(1)]
+
+
+def named(
+    labels: Sequence[str], predicted: np.ndarray, probabilities: np.ndarray
+) -> Iterator[tuple[list[str], dict[str, float]]]:
+    """Of every row the names of its predicted labels, and its probabilities by name, as they are written to files."""
+    for said, shares in zip(predicted, probabilities, strict=True):
+        names = [label for label, one in zip(labels, said, strict=True) if one]
+        yield names, {label: round(float(share), 6) for label, share in zip(labels, shares, strict=True)}

@@ -3,9 +3,13 @@
 import hashlib
 import importlib.util
 import json
+import math
+import re
 import sys
+import traceback
+from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import Enum
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,9 +19,11 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from rocl import command
+from rocl.command import hint
 from rocl.data.batches import Sampling, proportional
 from rocl.data.task import Task
-from rocl.download import UserError
+from rocl.download import UserError, describe, fetch, missing, offline
 from rocl.models.checkpoints import Checkpoint
 from rocl.models.heads import Model
 
@@ -70,6 +76,10 @@ class Experiment:
         if not self.objective and not self.needs:
             raise UserError(f"experiment {self.name}: without an objective it is a study and must list needs")
 
+    def length(self, rows: int) -> int:
+        """Steps of a run over this many training rows."""
+        return self.steps or math.ceil((self.epochs or 0) * rows / self.batch)
+
 
 @dataclass(frozen=True, eq=False)
 class Node:
@@ -102,6 +112,13 @@ class Node:
     def folder(self) -> Path:
         return self.out / self.scale.value / self.title / f"seed-{self.seed}"
 
+    @cached_property
+    def encoder(self) -> str:
+        """Name and checksum of the pretrained encoder it starts from, itself or through its needs."""
+        found = within(replace(self.experiment, needs={}), Checkpoint) or within(self.experiment, Checkpoint)
+        names = {c: Path(c.name).name if Path(c.name).is_absolute() else c.name for c in found}
+        return ", ".join(sorted(f"{name} {c.checksum()[:8]}" for c, name in names.items()))
+
 
 def named(value: Any, where: str) -> Any:
     """A value as JSON that says what it is, not where it lies: tasks and checkpoints by their checksums."""
@@ -112,10 +129,11 @@ def named(value: Any, where: str) -> Any:
     if isinstance(value, Task):
         return {"task": value.name, "corpus": value.corpus.name, "digest": value.digest}
     if isinstance(value, Checkpoint):
-        return {"checkpoint": value.name, "checksum": value.checksum()}
+        name = Path(value.name).name if Path(value.name).is_dir() else value.name
+        return {"checkpoint": name, "checksum": value.checksum()}
     if isinstance(value, partial):
-        bound = {"arguments": value.args, **value.keywords}
-        return {"function": named(value.func, where), **{k: named(v, f"{where}.{k}") for k, v in bound.items() if v}}
+        bound = ({"arguments": value.args} if value.args else {}) | value.keywords
+        return {"function": named(value.func, where), **{k: named(v, f"{where}.{k}") for k, v in bound.items()}}
     if isinstance(value, FunctionType | type):
         if "<" in value.__qualname__:
             raise UserError(
@@ -138,24 +156,93 @@ def named(value: Any, where: str) -> Any:
 def load(file: Path, scale: Scale) -> Experiment:
     """The experiment that a file's function `experiment(scale)` returns."""
     if not file.is_file():
-        raise UserError(f"{file}: no such experiment file")
+        beside = [str(other) for other in file.parent.glob("*.py")]
+        raise UserError(f"{file}: no such experiment file{hint(str(file), beside)}")
     file = file.resolve()
     name = f"{file.parent.name}.{file.stem}"
     if name not in sys.modules:
         sys.path.insert(0, str(file.parent.parent))  # so that files import each other as `experiments.single`
         spec = importlib.util.spec_from_file_location(name, file)
         sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
+        try:
+            spec.loader.exec_module(sys.modules[name])
+        except Exception as error:
+            del sys.modules[name]
+            raise mistake(error, file) from error
     if not callable(make := getattr(sys.modules[name], "experiment", None)):
         raise UserError(f"{file}: must define a function experiment(scale) that returns an Experiment")
-    made = make(scale)
+    try:
+        made = make(scale)
+    except Exception as error:
+        raise mistake(error, file) from error
     if not isinstance(made, Experiment):
         raise UserError(f"{file}: experiment(scale) returned a {type(made).__name__}, not an Experiment")
     return made
 
 
+def mistake(error: Exception, file: Path) -> UserError:
+    """An error raised while an experiment file was loaded, as one line that says where in it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [f"{frame.filename}:{frame.lineno}" for frame in frames if Path(frame.filename).parent == file.parent]
+    where = places[-1] if places else str(file)
+    if isinstance(error, SyntaxError) and error.filename:
+        where = f"{error.filename}:{error.lineno}"
+    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    if isinstance(error, UserError):
+        return UserError(text if "\n" in text else f"{text} ({where})")
+    known = {f.name for kind in (Experiment, Task, Checkpoint) for f in fields(kind)}
+    word = re.search(r"unexpected keyword argument '(\w+)'", text)
+    return UserError(f"{where}: {type(error).__name__}: {text}{hint(word[1], sorted(known)) if word else ''}")
+
+
+def changed(value: Any, kind: type, change: Callable[[Any], Any]) -> Any:
+    """The value with every part of it that is of a kind changed: in fields, needs, lists and bound arguments."""
+    if isinstance(value, kind):
+        return change(value)
+    if isinstance(value, partial):
+        keywords = {name: changed(item, kind, change) for name, item in value.keywords.items()}
+        return partial(changed(value.func, kind, change), *changed(value.args, kind, change), **keywords)
+    if isinstance(value, Mapping):
+        return {key: changed(item, kind, change) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [changed(item, kind, change) for item in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{f.name: changed(getattr(value, f.name), kind, change) for f in fields(value)})
+    return value
+
+
+def within(value: Any, kind: type) -> list:
+    """All parts of a value that are of a kind: the tasks of an experiment and of its needs, its checkpoints."""
+    found = []
+    changed(value, kind, lambda part: found.append(part) or part)
+    return found
+
+
+def gather(experiment: Experiment) -> None:
+    """Brings the files of all corpora and encoders of the graph here; what cannot be had is listed in one error."""
+    files = missing(file for task in within(experiment, Task) for file in task.corpus.files)
+    absent = []
+    for checkpoint in dict.fromkeys(within(experiment, Checkpoint)):
+        try:
+            checkpoint.folder()
+        except UserError as error:
+            absent.append(f"encoder {error}")
+    if not files and not absent:
+        return
+    by_hand = [file for file in files if offline() or not file.url]
+    what = f"{len(files)} files of corpora ({sum(file.size for file in files):,} bytes) and {len(absent)} encoders"
+    listing = "\n".join(filter(None, [describe(files), *absent]))
+    if by_hand or absent:
+        why = "rocl is offline" if offline() else f"{len(by_hand) + len(absent)} of them cannot be downloaded"
+        raise UserError(f"{what} are missing, and {why}: put them in place\n{listing}")
+    print(f"{what} are missing and will be downloaded:\n{listing}", file=sys.stderr)
+    for file in files:
+        fetch(file)
+
+
 def graph(experiment: Experiment, scale: Scale, seed: int, out: Path, source: Path) -> list[Node]:
     """The experiment and all it needs, needs first, each once; the last is the experiment itself."""
+    gather(experiment)
     nodes: dict[Path, Node] = {}
 
     def visit(experiment: Experiment, run_seed: int, above: tuple[str, ...]) -> Node:
@@ -168,3 +255,30 @@ def graph(experiment: Experiment, scale: Scale, seed: int, out: Path, source: Pa
 
     visit(experiment, seed, ())
     return list(nodes.values())
+
+
+def parser(prog: str, description: str) -> command.Parser:
+    """What the commands about an experiment file share: the file, the scale, the seeds and the folder of runs."""
+    parser = command.Parser(prog=prog, description=description)
+    parser.add_argument("file", type=Path, help="an experiment file, such as experiments/mtkd.py")
+    parser.add_argument(
+        "--scale", choices=[s.value for s in Scale], default="sample", help="how large (default: sample)"
+    )
+    seeds = parser.add_mutually_exclusive_group()
+    seeds.add_argument("--seed", type=int, default=1, help="of weights, order and dropout (default: 1)")
+    seeds.add_argument("--seeds", metavar="1-5", help="several, one after the other, in one table")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs"), metavar="DIR", help="where runs are kept (default: runs)"
+    )
+    return parser
+
+
+def parsed(parser: command.Parser, arguments: Sequence[str]) -> Namespace:
+    """The options, with `scale` as a Scale and `seeds` as a range."""
+    options = parser.parse_args(arguments)
+    options.scale = Scale(options.scale)
+    first, _, last = (options.seeds or str(options.seed)).partition("-")
+    if not (first.isdigit() and (last or first).isdigit() and int(first) <= int(last or first)):
+        raise UserError(f"--seeds {options.seeds}: write a first and a last seed, such as 1-5")
+    options.seeds = range(int(first), int(last or first) + 1)
+    return options

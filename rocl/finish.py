@@ -1,7 +1,8 @@
-"""What a finished run leaves: scores on dev and test by the best weights, predictions, pictures, Hugging Face folders."""
+"""What a run says of itself when it starts, and leaves when it ends: scores, predictions, pictures, model folders."""
 
 import json
 import shutil
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,11 +15,13 @@ from rocl.data import tokens
 from rocl.data.batches import Table
 from rocl.data.statistics import statistics
 from rocl.data.task import Task
+from rocl.decisions import decide, named, probabilities
 from rocl.experiment import Node
 from rocl.models import checkpoints
 from rocl.models.heads import Model, mean
 from rocl.predict import model_folder, outputs, tables
 
+SPLITS = ("train", "dev", "test")
 SHOWN = 500  # points of a task in the embedding projector
 
 
@@ -30,6 +33,35 @@ def describe(folder: Path, node: Node, tasks: Sequence[Task], model: Model) -> N
     record |= {"parameters": sum(p.numel() for p in model.parameters()), "precision": str(model.precision)}
     runs.write_json(folder / "run.json", record | {"environment": runs.environment()})
     runs.write_json(folder / "data.json", {task.name: statistics(task) for task in tasks})
+    describe_on_board(folder, node, tasks, runs.read_json(folder / "run.json"))
+
+
+def describe_on_board(folder: Path, node: Node, tasks: Sequence[Task], record: dict) -> None:
+    """The run's page of text and its hyper-parameters, for TensorBoard; what an earlier session said is replaced."""
+    from torch.utils.tensorboard import SummaryWriter  # half a second that only training needs
+
+    for old in (folder / "tensorboard").glob("events.*.about"):
+        old.unlink()
+    board = SummaryWriter(str(folder / "tensorboard"), filename_suffix=".about")
+    about = {"scale": node.scale.value, "seed": node.seed, "encoder": node.encoder}
+    about |= {"tasks": ", ".join(task.name for task in tasks), "parameters": record["parameters"]}
+    rows = [
+        [task.name, task.corpus.name, task.language, *(len(task.rows(s)) for s in SPLITS), task.corpus.digest]
+        for task in tasks
+    ]
+    parts = [
+        f"# {node.title}, seed {node.seed}",
+        "\n".join(f"- {name}: {value}" for name, value in (about | record["environment"]).items()),
+        "## Data",
+        runs.markdown(["task", "corpus", "language", *SPLITS, "digest"], rows),
+        "## Values",
+        textwrap.indent(json.dumps(record["values"], indent=2, ensure_ascii=False), "    "),
+    ]
+    board.add_text("run", "\n\n".join(parts), 0)
+    plain = {name: value for name, value in node.values.items() if isinstance(value, bool | int | float | str)}
+    scores = ["dev/score", *(f"test/{task.name}/{name}" for task in tasks for name in ("accuracy", "macro_f1"))]
+    pictures.hparams(board, plain | about, scores)
+    board.close()
 
 
 def finish(folder: Path, node: Node, tasks: Sequence[Task], model: Model, best: dict, log: runs.Log, step: int) -> None:
@@ -48,11 +80,11 @@ def finish(folder: Path, node: Node, tasks: Sequence[Task], model: Model, best: 
             if not len(table):
                 continue
             logits, gold = outputs(model, table, head), table.columns["labels"]
-            probable = metrics.probabilities(logits, task.kind)
+            probable = probabilities(logits, task.kind)
             if split == "dev":
                 thresholds = metrics.dev_thresholds(gold, logits, task.kind)
             scores[task.name][split] = metrics.scores(gold, logits, task.labels, task.kind, thresholds)
-            predicted = metrics.decide(probable, task.kind, thresholds)
+            predicted = decide(probable, task.kind, thresholds)
             write_predictions(folder / "predictions" / f"{task.name}-{split}.jsonl", table, probable, predicted)
             draw(log, step, f"{split}/{task.name}", task, gold, probable, predicted)
         log.write(step, {f"test/{task.name}/{n}": v for n, v in scores[task.name].get("test", {}).items()})
@@ -72,12 +104,11 @@ def write_predictions(path: Path, table: Table, probable: np.ndarray, predicted:
     """One line a row: id, gold and predicted label names, probabilities by label."""
     path.parent.mkdir(exist_ok=True)
     labels = table.task.labels
+    said = named(labels, predicted, probable)
     lines = []
-    for row_id, gold, said, shares in zip(table.ids, table.columns["labels"], predicted, probable, strict=True):
-        line = {"id": row_id, "gold": [n for n, g in zip(labels, gold, strict=True) if g]}
-        line["predicted"] = [n for n, p in zip(labels, said, strict=True) if p]
-        line["probabilities"] = {n: round(float(p), 6) for n, p in zip(labels, shares, strict=True)}
-        lines.append(json.dumps(line, ensure_ascii=False))
+    for row_id, gold, (names, shares) in zip(table.ids, table.columns["labels"], said, strict=True):
+        line = {"id": row_id, "gold": [n for n, g in zip(labels, gold, strict=True) if g], "predicted": names}
+        lines.append(json.dumps(line | {"probabilities": shares}, ensure_ascii=False))
     runs.write(path, "\n".join(lines) + "\n")
 
 
@@ -88,20 +119,22 @@ def draw(
     if task.kind == "one":
         picture = pictures.confusion_picture(metrics.confusion(gold, predicted), task.labels)
         log.board.add_image(f"confusion/{name}", picture, step, dataformats="HWC")
+    places = probable.argsort(0).argsort(0) / max(1, len(probable) - 1)  # (N, C), as even as the board's thresholds
     for number, label in enumerate(task.labels):
-        log.board.add_pr_curve(f"precision_recall/{name}/{label}", gold[:, number], probable[:, number], step)
+        log.board.add_pr_curve(f"precision_recall/{name}/{label}", gold[:, number], places[:, number], step)
 
 
 def project(log: runs.Log, step: int, model: Model, dev: Sequence[Table]) -> None:
     """Mean vectors of dev texts of every task, for TensorBoard's projector, with label, language and text."""
     vectors, metadata = [], []
     for table in dev:
-        rows = table.task.rows("dev")[:SHOWN]
-        vectors.append(outputs(model, table, mean)[: len(rows)])
+        some = np.linspace(0, len(table) - 1, min(len(table), SHOWN)).astype(int)  # corpora may be sorted by label
+        rows = [table.task.rows("dev")[number] for number in some]
+        vectors.append(outputs(model, table, mean)[some])
         metadata += [
-            [table.task.name, ", ".join(row.labels), table.task.language, " ".join(" ".join(row.texts).split())[:200]]
+            [", ".join(row.labels), table.task.name, table.task.language, " ".join(" ".join(row.texts).split())[:200]]
             for row in rows
         ]
     pictures.projector(
-        log.board, torch.from_numpy(np.concatenate(vectors)), metadata, ["task", "label", "language", "text"], step
+        log.board, torch.from_numpy(np.concatenate(vectors)), metadata, ["label", "task", "language", "text"], step
     )

@@ -1,13 +1,18 @@
 """A finished run on new text, on the command line or for what is built on it.
 
 python -m rocl.predict RUN "a text" "another"
-python -m rocl.predict RUN --file texts.jsonl        one {"text": ...} a line, or plain lines
-cat texts.txt | python -m rocl.predict RUN
+python -m rocl.predict RUN --file texts.jsonl        one {"text": ...} a line; of any other file a text a line
+cat texts.txt | python -m rocl.predict RUN           a text a line, or {"text": ...} where a line begins with {
+
+RUN is a run's folder, such as runs/sample/mtkd-1a2b3c4d/seed-1. Of each text: every task's decision and probabilities,
+as JSON lines, or as a table where texts are typed at a terminal. 256 texts are held at once, so files may be endless.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -18,9 +23,11 @@ from safetensors.numpy import save_file
 from safetensors.torch import load_file
 from torch import Tensor
 
-from rocl import runs
+from rocl import command, runs
 from rocl.data import batches, tokens
+from rocl.data.corpus import Corpus, Row
 from rocl.data.task import Task
+from rocl.decisions import decide, named, probabilities
 from rocl.download import UserError
 from rocl.experiment import Node
 from rocl.models import checkpoints
@@ -28,6 +35,7 @@ from rocl.models.encoder import Encoder
 from rocl.models.heads import Encoded, Model
 
 BUDGET = 8192  # tokens encoded at once
+CHUNK = 256  # lines read, judged and printed at once
 
 
 @torch.no_grad()
@@ -43,11 +51,18 @@ def outputs(model: Model, table: batches.Table, head: Callable[[Encoded], Tensor
     return said
 
 
+class Needs(dict[str, "Done"]):
+    """Finished needs by name; a wrong name is told with the nearest right one."""
+
+    def __missing__(self, name: str):
+        raise UserError(f"there is no need {name!r} among {', '.join(self) or 'none'}{command.hint(name, list(self))}")
+
+
 class Done:
     """A finished run, for the experiments that need it."""
 
     def __init__(self, node: Node, needs: Mapping[str, "Done"]):
-        self.node, self.needs, self.folder = node, needs, node.folder
+        self.node, self.needs, self.folder = node, Needs(needs), node.folder
 
     @cached_property
     def record(self) -> dict:
@@ -60,7 +75,7 @@ class Done:
 
     def encoder(self) -> Encoder:
         """Its encoder, to go on from; the folder it comes from holds the tokenizer."""
-        return checkpoints.read(model_folder(self.folder, self.record["tasks"][0], self.record["tasks"]))
+        return checkpoints.read_classifier(model_folder(self.folder, self.record["tasks"][0], self.record["tasks"]))[0]
 
     def tasks(self) -> list[Task]:
         tasks = self.node.experiment.tasks
@@ -92,6 +107,9 @@ class Done:
                 return file.get_tensor("outputs")
         model = self.model().to(device())
         model.precision = precision(device())
+        if head not in model.heads:
+            names = list(model.heads)
+            raise UserError(f"{self.folder} has no head {head!r}, only {', '.join(names)}{command.hint(head, names)}")
         said = outputs(model, tables(model, [task], split, self.node.out)[0], model.heads[head])
         path.parent.mkdir(exist_ok=True)
         save_file({"outputs": said}, path.with_suffix(".part"), metadata=key)
@@ -120,3 +138,142 @@ def precision(device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     return torch.bfloat16 if torch.cpu._is_amx_tile_supported() else torch.float32
+
+
+class Classifier:
+    """A finished run on new texts, from its Hugging Face folders alone: one encoder, and a head for each task."""
+
+    def __init__(self, run: Path):
+        names = runs.read_json(run / "done")["tasks"]
+        folders = [model_folder(run, name, names) for name in names]
+        encoder, head = checkpoints.read_classifier(folders[0])
+        heads = [head, *(checkpoints.read_head(folder, encoder) for folder in folders[1:])]
+        self.model = Model(encoder, dict(zip(names, heads, strict=True))).to(device())
+        self.model.precision = precision(device())
+        self.decisions = [runs.read_json(folder / "decision.json") for folder in folders]
+        self.tokenizer = tokens.tokenizer(encoder.source)
+        self.texts = self.cut = 0  # how many it was given, and how many of them were longer than a task reads
+
+    def __call__(self, texts: Sequence[str]) -> list[dict[str, dict]]:
+        """Of every text {task: {"labels": the decision, "probabilities": by label}}."""
+        rows = [Row(str(number), (text,), ()) for number, text in enumerate(texts)]
+        corpus = Corpus(name="texts", language="", labels=(), licence="", read=lambda files: {"test": rows})
+        answers: list[dict[str, dict]] = [{name: {} for name in self.model.heads} for _ in texts]
+        cut = np.zeros(len(texts), bool)
+        for length in {decision["max_length"] for decision in self.decisions}:
+            some = [decision for decision in self.decisions if decision["max_length"] == length]
+            heads = [self.model.heads[decision["task"]] for decision in some]
+            task = Task(name="texts", corpus=corpus, max_length=length)
+            table = batches.table(task, "test", self.tokenizer, None)
+            cut |= table.packed.cut
+            logits = outputs(self.model, table, lambda encoded, heads=heads: torch.cat([h(encoded) for h in heads], 1))
+            ends = np.cumsum([len(decision["labels"]) for decision in some])
+            for decision, part in zip(some, np.split(logits, ends[:-1], 1), strict=True):  # (R, C)
+                probable = probabilities(part, decision["kind"])
+                predicted = decide(probable, decision["kind"], decision["thresholds"])
+                for answer, said in zip(answers, named(decision["labels"], predicted, probable), strict=True):
+                    answer[decision["task"]] = dict(zip(("labels", "probabilities"), said, strict=True))
+        self.texts, self.cut = self.texts + len(texts), self.cut + int(cut.sum())
+        return answers
+
+
+def finished(run: Path) -> Path:
+    """The folder of the run that is meant: this one or, of a node with a single seed, that seed's."""
+    seeds = sorted(run.glob("seed-*"))
+    if len(seeds) > 1:
+        raise UserError(f"{run} holds several seeds: choose one, such as {seeds[0]}")
+    run = seeds[0] if seeds else run
+    if (run / "done").exists():
+        return run
+    if (run / "run.json").exists():
+        again = runs.read_json(run / "run.json")["environment"]["command"]
+        raise UserError(f"{run} is not finished: the command that began it goes on with it ({again})")
+    others = sorted(done.parent for depth in ("*", "*/*", "*/*/*") for done in run.glob(f"{depth}/done"))
+    raise UserError(
+        f"{run} is no run's folder" + (f": those in it are {', '.join(map(str, others))}" if others else "")
+    )
+
+
+def read(lines: Iterable[bytes], name: str, is_json: Callable[[str], bool]) -> Iterator[str]:
+    """The texts of lines: of one that `is_json` what stands under "text", of any other the line itself."""
+    for number, line in enumerate(lines, 1):
+        where = f"{name} {number}"
+        try:
+            text = line.decode("utf-8-sig").rstrip("\r\n")
+            if text and is_json(text):
+                text = json.loads(text)["text"]
+        except UnicodeDecodeError as error:
+            raise UserError(f"{where}: not UTF-8 ({error.reason} at byte {error.start}): convert the file") from None
+        except (ValueError, KeyError, TypeError):
+            raise UserError(f'{where}: not a JSON object with a "text"') from None
+        if not isinstance(text, str) or not text.strip():
+            raise UserError(f"{where}: there is no text in it: remove the line or fill it")
+        yield text
+
+
+def chunks(texts: Iterator[str], size: int) -> Iterator[list[str]]:
+    """Lists of `size` texts; a line that cannot be read is told after those before it."""
+    problem, chunk = None, []
+    try:
+        for text in texts:
+            chunk.append(text)
+            if len(chunk) == size:
+                yield chunk
+                chunk = []
+    except UserError as error:
+        problem = error
+    if chunk:
+        yield chunk
+    if problem:
+        raise problem
+
+
+def as_json(text: str, answers: Mapping[str, dict]) -> str:
+    return json.dumps({"text": text, **answers}, ensure_ascii=False)
+
+
+def readable(text: str, answers: Mapping[str, dict]) -> str:
+    """The text, and under it a line a task: the decision, then all labels from the most to the least probable."""
+    said = {task: ", ".join(answer["labels"]) or "none" for task, answer in answers.items()}
+    left, middle = max(map(len, said)), max(map(len, said.values()))
+    lines = [text]
+    for task, answer in answers.items():
+        order = sorted(answer["probabilities"].items(), key=lambda item: -item[1])
+        lines.append(f"  {task:{left}}  {said[task]:{middle}}  " + "  ".join(f"{n} {p:.3f}" for n, p in order))
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = command.Parser(prog="python -m rocl.predict", description=__doc__)
+    parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a finished run")
+    parser.add_argument("texts", nargs="*", metavar="TEXT", help="what to judge; else --file, else standard input")
+    parser.add_argument("--file", type=Path, help="a text a line, or JSON lines if it ends in .jsonl")
+    options = parser.parse_args(arguments)
+    if options.texts and options.file:
+        raise UserError("texts and --file: give one of them")
+    if options.file and (options.file.is_dir() or not options.file.exists()):
+        raise UserError(f"{options.file}: no such file")
+    classifier = Classifier(finished(options.run))
+    typed = not options.file and not options.texts and sys.stdin.isatty()
+    form = readable if sys.stdout.isatty() and (typed or options.texts) else as_json
+    with options.file.open("rb") if options.file else sys.stdin.buffer as lines:
+        if options.texts:
+            texts = read(map(os.fsencode, options.texts), "the command line, text", lambda line: False)
+        elif options.file:
+            texts = read(lines, f"{options.file}, line", lambda line: options.file.suffix == ".jsonl")
+        else:
+            texts = read(lines, "standard input, line", lambda line: line.startswith("{"))
+        try:
+            for chunk in chunks(texts, 1 if typed else CHUNK):
+                for text, answers in zip(chunk, classifier(chunk), strict=True):
+                    print(form(text, answers))
+                sys.stdout.flush()
+        except BrokenPipeError:  # whoever reads has seen enough: what is left in the buffer goes nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        finally:
+            if classifier.cut:
+                print(f"rocl: {classifier.cut} of {classifier.texts} texts were too long and cut", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(command.run(main))

@@ -3,14 +3,16 @@
 python -m rocl.report experiments/mtkd.py --scale small --seeds 1-5      what stands on disk, nothing is trained
 """
 
+import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from rocl import baselines, runs
+from rocl import baselines, command, runs
 from rocl.data.task import Task
-from rocl.experiment import Node
+from rocl.experiment import Node, graph, load, parsed, parser
 from rocl.predict import Done
 
 COLUMNS = {
@@ -21,65 +23,121 @@ COLUMNS = {
     "micro_f1": "micro-F1",
     "hamming_loss": "Hamming",
 }
+AUTHORS = {
+    "redv2_authors/accuracy": "accuracy",
+    "redv2_authors/micro_f1": "micro-F1",
+    "redv2_authors/hamming_loss": "Hamming",
+    "redv2_authors/mse": "MSE of logits",
+}
 TFIDF = "TF-IDF + LR"
+HOW = (
+    "Test scores in per cent, over several seeds the mean ± the standard deviation; precision, recall and F1 are macro "
+    "averages over all labels unless called micro. The weights are those that did best on dev, by the mean of the "
+    "tasks' metrics; where a row has many labels, thresholds were tuned on dev; test was scored once. The baselines "
+    "learned from the same rows."
+)
 
-Rows = dict[str, list[Mapping[str, float]]]  # test scores by system, one entry a seed
+
+@dataclass
+class Line:
+    """A system on a task."""
+
+    name: str
+    facts: list[str]  # scale, corpus, encoder
+    scores: list[Mapping[str, float]] = field(default_factory=list)  # on test, one a seed
+    seeds: list[int] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def macro_f1(self) -> float:
+        return float(np.mean([scores["macro_f1"] for scores in self.scores]))
 
 
-def report(done: Sequence[Done], folder: Path) -> str:
-    """The tables of these runs as Markdown, also written to `folder`/report.md: one a task, test scores in per cent."""
-    tasks: dict[str, Task] = {}
-    tables: dict[str, Rows] = {}
-    other_code: set[str] = set()
+Lines = dict[str, Line]  # by the title of a node, which two systems never share
+
+
+def report(done: Sequence[Done], folder: Path, missing: Sequence[Node] = ()) -> str:
+    """The tables of these runs as Markdown, one a task, also written to `folder`/report.md; names `missing` runs."""
+    tables: dict[tuple, Lines] = {}
+    kinds: dict[tuple, str] = {}
     for run in done:
-        record = runs.read_json(run.folder / "run.json")
-        if record["code"] != runs.code(run.node.source.parent):
-            other_code.add(run.node.experiment.name)
         for task in run.tasks():
-            tasks.setdefault(task.name, task)
-            if task.name not in tables:
-                tables[task.name] = {name: [scores] for name, scores in baseline(task, run.node).items()}
+            key = (task.language == "en", task.name, task.corpus.digest)
             if "test" in run.scores[task.name]:
-                tables[task.name].setdefault(run.node.experiment.name, []).append(run.scores[task.name]["test"])
-    losers = [
-        f"{system} on {name}"
-        for name, rows in tables.items()
-        for system, scores in rows.items()
-        if mean(scores, "macro_f1") < mean(rows[TFIDF], "macro_f1") and system not in ("majority", TFIDF)
-    ]
-    first = (
-        f"Below {TFIDF} in macro-F1: {', '.join(losers)}." if losers else f"Every system is above {TFIDF} in macro-F1."
-    )
-    parts = [first] + [table(tasks[name], rows, done, other_code) for name, rows in tables.items()]
+                kinds[key] = task.kind
+                add(tables.setdefault(key, {}), run, task)
+    keys = sorted(tables, key=lambda key: key[0])  # the English twins last, else in the graph's order
+    losers = [f"{line.name} on {key[1]}" for key in keys for line in tables[key].values() if loses(line, tables[key])]
+    first = f"Below {TFIDF} in macro-F1: {', '.join(losers)}." if losers else f"No system is below {TFIDF} in macro-F1."
+    parts = [first if tables else "No run is finished."]
+    if missing:
+        parts.append("Not run: " + ", ".join(f"{node.experiment.name} (seed {node.seed})" for node in missing) + ".")
+    parts += [HOW] * bool(tables)
+    for key in keys:
+        parts += [f"## {key[1]}", table(tables[key], COLUMNS)]
+        if kinds[key] == "many":
+            parts.append(
+                f"{key[1]} as the REDv2 authors' code counts, at threshold 0.5, to compare with their figures:"
+            )
+            parts.append(table(tables[key], AUTHORS))
+    if done:
+        parts += [
+            "## Runs",
+            runs.markdown(["run", "seed", "best step", "dev", "wall time", "machine"], map(history, done)),
+        ]
     text = "\n\n".join(parts) + "\n"
+    folder.mkdir(parents=True, exist_ok=True)
     runs.write(folder / "report.md", text)
     return text
 
 
-def mean(scores: Sequence[Mapping[str, float]], metric: str) -> float:
-    return float(np.mean([s[metric] for s in scores]))
+def add(lines: Lines, run: Done, task: Task) -> None:
+    """Enters a run's scores on a task: as one more seed of a line, or a line of its own, the baselines first."""
+    node, sizes = run.node, "/".join(str(len(task.rows(split))) for split in ("train", "dev", "test"))
+    facts = [node.scale.value, f"{task.corpus.name} {sizes} {task.corpus.digest}"]
+    if not lines:
+        lines |= {name: Line(name, [*facts, ""], [scores]) for name, scores in baseline(task, node).items()}
+    line = lines.setdefault(node.title, Line(node.experiment.name, [*facts, node.encoder]))
+    line.scores.append(run.scores[task.name]["test"])
+    line.seeds.append(node.seed)
+    if runs.read_json(run.folder / "run.json")["code"] != runs.code(node.source.parent):
+        line.notes = ["trained with other code"]
 
 
-def table(task: Task, rows: Rows, done: Sequence[Done], other_code: set[str]) -> str:
-    """One task: a line a system, a column a metric, mean and standard deviation where there are several seeds."""
-    columns = {metric: title for metric, title in COLUMNS.items() if metric in rows["majority"][0]}
-    sizes = "/".join(str(len(task.rows(split))) for split in ("train", "dev", "test"))
-    scale = done[0].node.scale.value
-    head = ["scale", f"{task.name}: {task.corpus.name} {sizes} {task.corpus.digest}", *columns.values(), "seeds", ""]
-    lines = [head, ["---"] * len(head)]
-    for system, scores in rows.items():
-        cells = [cell([s[metric] for s in scores]) for metric in columns]
-        baseline = system in ("majority", TFIDF)
-        marks = ["trained with other code"] * (system in other_code)
-        marks += ["below TF-IDF"] * (not baseline and mean(scores, "macro_f1") < mean(rows[TFIDF], "macro_f1"))
-        lines.append([scale, system, *cells, "" if baseline else str(len(scores)), ", ".join(marks)])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+def loses(line: Line, lines: Lines) -> bool:
+    return bool(line.seeds) and line.macro_f1() < lines[TFIDF].macro_f1()
 
 
-def cell(values: Sequence[float]) -> str:
-    """Per cent, with the standard deviation over seeds where there are several."""
-    spread = f" ± {100 * np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
-    return f"{100 * np.mean(values):.1f}{spread}"
+def table(lines: Lines, columns: Mapping[str, str]) -> str:
+    """One task: a line a system, a column a metric that the task has."""
+    columns = {metric: name for metric, name in columns.items() if metric in lines[TFIDF].scores[0]}
+    names = [line.name for line in lines.values()]
+    rows = []
+    for title, line in lines.items():
+        name = line.name if names.count(line.name) == 1 else title
+        cells = [cell(metric, [scores[metric] for scores in line.scores]) for metric in columns]
+        if not line.seeds and "MSE of logits" in columns.values():
+            cells[-1] = ""  # the baselines' logits are no such numbers
+        notes = line.notes + ["below TF-IDF"] * (loses(line, lines) and columns.get("macro_f1") is not None)
+        rows.append([*line.facts, ", ".join(map(str, line.seeds)), name, *cells, ", ".join(notes)])
+    head = ["scale", "corpus train/dev/test digest", "encoder", "seeds", "system", *columns.values(), "note"]
+    return runs.markdown(head, rows)
+
+
+def cell(metric: str, values: Sequence[float]) -> str:
+    """Per cent (but for squared errors), with the standard deviation where there are several seeds."""
+    factor = 1 if metric.endswith("mse") else 100
+    spread = f" ± {factor * np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
+    return f"{factor * np.mean(values):.1f}{spread}"
+
+
+def history(run: Done) -> list[str]:
+    """How a run went: its best look at dev, the time over all its interruptions, and where."""
+    best, about = run.record["best"], runs.read_json(run.folder / "run.json")
+    clock = run.folder / "clock.json"
+    seconds = f"{runs.read_json(clock)['seconds']:.0f} s" if clock.exists() else "not recorded"
+    where = about["environment"]
+    machine = f"{where['device']}, {where['threads']} threads, {about['precision']}, torch {where['torch']}"
+    return [run.node.title, str(run.node.seed), str(best["step"]), f"{100 * best['score']:.1f}", seconds, machine]
 
 
 def baseline(task: Task, node: Node) -> dict[str, Mapping[str, float]]:
@@ -89,3 +147,20 @@ def baseline(task: Task, node: Node) -> dict[str, Mapping[str, float]]:
         path.parent.mkdir(parents=True, exist_ok=True)
         runs.write_json(path, {"majority": baselines.majority(task)["test"], TFIDF: baselines.tfidf(task)["test"]})
     return runs.read_json(path)
+
+
+def main(arguments: Sequence[str]) -> None:
+    options = parsed(parser("python -m rocl.report", __doc__), arguments)
+    experiment = load(options.file, options.scale)
+    done: dict[Path, Done] = {}
+    for seed in options.seeds:
+        nodes = graph(experiment, options.scale, seed, options.out, options.file)
+        for node in nodes:
+            done[node.folder] = Done(node, {name: done[need.folder] for name, need in node.needs.items()})
+    trained = [run for run in done.values() if run.node.experiment.objective]
+    finished = [run for run in trained if (run.folder / "done").exists()]
+    print(report(finished, nodes[-1].folder, [run.node for run in trained if run not in finished]))
+
+
+if __name__ == "__main__":
+    sys.exit(command.run(main))

@@ -4,6 +4,7 @@ source/               rocl and the experiment's folder as they were
 run.json              values, seed, versions, git state, command, code digest
 data.json             statistics of every task
 metrics.jsonl         one line a look: losses while training, scores on dev, scores on test
+clock.json            seconds of work, over all interruptions
 checkpoints/          <step>.safetensors (weights, moments, random state) with <step>.json (progress, sha256)
 tensorboard/          the same numbers as pictures
 predictions/          <task>-<split>.jsonl: id, gold, predicted, probabilities
@@ -15,10 +16,11 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -34,6 +36,8 @@ import rocl
 from rocl.download import UserError
 
 PACKAGE = Path(rocl.__file__).parent
+DETAIL = re.compile(r"/(precision|recall|support|redv2_authors)/|/micro_(precision|recall)$")  # no curves of these
+BY_LABEL = re.compile(r"^(dev|test)/(.*)/f1/")  # these make a group of their own
 KEPT = 2  # checkpoints: the last, and the one before in case it is damaged
 
 
@@ -53,6 +57,12 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table, a line a row."""
+    rows = [[" ".join(str(cell).split()).replace("|", "\\|") for cell in row] for row in rows]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows))
 
 
 def digest(path: Path) -> str:
@@ -107,12 +117,20 @@ def environment() -> dict[str, Any]:
         "rocl": rocl.__version__,
         "python": platform.python_version(),
         **{name: _version(name) for name in packages},
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or "cpu",
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else _processor(),
+        "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "command": " ".join(sys.argv),
         "git": _git("rev-parse", "HEAD"),
         "git_changes": _git("status", "--porcelain", "--untracked-files=no"),
     }
+
+
+def _processor() -> str:
+    """The CPU's name, which Python does not know on Linux."""
+    file = Path("/proc/cpuinfo")
+    names = re.findall(r"^model name\s*: (.*)", file.read_text() if file.exists() else "", re.M)
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _version(name: str) -> str:
@@ -171,7 +189,8 @@ def latest(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
 
 
 class Log:
-    """Numbers by step, to metrics.jsonl and TensorBoard at once; lines after the step resumed from are dropped."""
+    """Numbers by step, to metrics.jsonl and, but for details, to TensorBoard; those after the step that a run goes on
+    from are dropped from both."""
 
     def __init__(self, folder: Path, size: int, step: int):
         from torch.utils.tensorboard import SummaryWriter  # half a second that only training needs
@@ -181,7 +200,12 @@ class Log:
         self.path.touch()
         os.truncate(self.path, size)
         self.file = self.path.open("a", encoding="utf-8")
-        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
+        for events in (folder / "tensorboard").glob("events.*.from-*"):  # sessions whose every event is told anew
+            if int(events.name.rpartition("-")[2]) >= step:
+                events.unlink()
+        self.board = SummaryWriter(
+            str(folder / "tensorboard"), purge_step=step + 1 if step else None, filename_suffix=f".from-{step}"
+        )
 
     def write(
         self, step: int, values: Mapping[str, float], clock: Mapping[str, float] | None = None, **facts: Any
@@ -189,7 +213,8 @@ class Log:
         """One line; `values` are a function of code, data and seed, `clock` holds what depends on the machine."""
         self.file.write(json.dumps({"step": step, **facts, **values, "clock": dict(clock or {})}) + "\n")
         for name, value in {**values, **(clock or {})}.items():
-            self.board.add_scalar(name, value, step)
+            if not DETAIL.search(name):
+                self.board.add_scalar(BY_LABEL.sub(r"label_f1/\1/\2/", name), value, step)
 
     def size(self) -> int:
         """Bytes written so far, all of them on disk."""

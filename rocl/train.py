@@ -7,8 +7,9 @@ import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -17,12 +18,14 @@ from tqdm import tqdm
 
 from rocl import check, command, finish, metrics, optimizer, report, runs
 from rocl.data import batches
+from rocl.data.task import Task
 from rocl.download import UserError
-from rocl.experiment import Experiment, Node, Scale, graph, load
+from rocl.experiment import Experiment, Node, changed, graph, load, parsed, parser
 from rocl.interrupts import Interrupted, held
 from rocl.models.heads import Encoded, Model
 from rocl.predict import Done, device, outputs, precision, tables
 
+REHEARSED = 64  # rows of a split in a dry run
 LOOKS = 100  # log lines of a run while it trains
 PATIENCE = 3.0  # seconds of work that a kill may cost; more where writing checkpoints would take over 5 % of the time
 
@@ -38,6 +41,8 @@ class State:
     sums: dict[str, float] = field(default_factory=dict)  # of every loss term, since the last line
     rows: dict[str, int] = field(default_factory=dict)  # of every task, since the last line
     seen: dict[str, int] = field(default_factory=dict)  # of every task, since the start
+    told: dict[str, float] = field(default_factory=dict)  # as `sums`, of terms that are only told
+    seconds: float = 0.0  # of work, over all interruptions
 
 
 def fit(
@@ -54,7 +59,7 @@ def fit(
     same bits. A loss that is not finite is a UserError with step, task and rows.
     """
     sizes = [len(table) for table in train]
-    steps = experiment.steps or math.ceil(experiment.epochs * sum(sizes) / experiment.batch)
+    steps = experiment.length(sum(sizes))
     looks = {round(n * steps / experiment.evaluations) for n in range(1, experiment.evaluations + 1)}
     log_every = max(1, steps // LOOKS)
     adamw = optimizer.adamw(
@@ -71,6 +76,7 @@ def fit(
         state = restore(*found, model, adamw, scaler)
         print(f"{experiment.name}: going on at step {state.step} of {steps}", file=sys.stderr)
     log = runs.Log(folder, state.log_size, state.step)
+    began = time.monotonic() - state.seconds
     order = batches.steps(
         sizes, seed=seed, batch=experiment.batch, steps=steps, sampling=experiment.sampling, start=state.step
     )
@@ -84,6 +90,7 @@ def fit(
             if state.step in looks and state.evaluated < state.step:
                 evaluate(model, dev, folder, state, log)
                 due = True
+            state.seconds = time.monotonic() - began
             if due or state.step == steps:
                 begun = time.monotonic()
                 save(folder, state, log, model, adamw, scaler)
@@ -104,7 +111,7 @@ def fit(
                 if state.step % log_every == 0:
                     speed = tokens / (time.monotonic() - lap)
                     write_line(log, state, progress, adamw, norm, speed)
-                    bar.set_postfix_str(f"{state.best.get('score', 0):.3f} on dev, {speed:.0f} tokens/s")
+                    bar.set_postfix_str(f"{state.best.get('score', 0):.3f} on dev, {speed:.0f} tokens/s", refresh=False)
                     lap, tokens = time.monotonic(), 0
             bar.update()
     except Interrupted:
@@ -201,18 +208,22 @@ def set_random_state(state: Mapping[str, Tensor]) -> None:
 
 def note(state: State, told: Sequence[tuple[batches.Batch, dict[str, Tensor | float]]]) -> None:
     """Adds a step's terms to the sums; one read of the device, which also finds a loss that is no number."""
-    names = [(batch, f"{batch.task}/{name}") for batch, terms in told for name in terms]
+    names = [
+        (batch, f"{batch.task}/{name}", state.sums if isinstance(term, Tensor) else state.told)
+        for batch, terms in told
+        for name, term in terms.items()
+    ]
     values = torch.stack(
         [torch.as_tensor(t).detach().float().mean().cpu() for _, ts in told for t in ts.values()]
     ).tolist()
-    for (batch, name), value in zip(names, values, strict=True):
+    for (batch, name, sums), value in zip(names, values, strict=True):
         if not math.isfinite(value):
             ids = ", ".join(batch.row_ids[:8]) + (", ..." if len(batch.row_ids) > 8 else "")
             raise UserError(
                 f"the loss {name} is {value} at step {state.step}, rows {ids}: nothing was changed by this step and the "
                 "last checkpoint stands; lower the learning rate or look at these rows"
             )
-        state.sums[name] = state.sums.get(name, 0.0) + value * len(batch.row_ids)
+        sums[name] = sums.get(name, 0.0) + value * len(batch.row_ids)
     for batch, _ in told:
         for rows in (state.rows, state.seen):
             rows[batch.task] = rows.get(batch.task, 0) + len(batch.row_ids)
@@ -221,11 +232,12 @@ def note(state: State, told: Sequence[tuple[batches.Batch, dict[str, Tensor | fl
 def write_line(log: runs.Log, state: State, progress: float, adamw: torch.optim.Optimizer, norm: Tensor, speed: float):
     """The means of all terms since the last line, and where the run stands."""
     values = {f"loss/{name}": total / state.rows[name.split("/")[0]] for name, total in state.sums.items()}
+    values |= {f"train/{name}": total / state.rows[name.split("/")[0]] for name, total in state.told.items()}
     values |= {f"share/{task}": rows / sum(state.seen.values()) for task, rows in state.seen.items()}
     values["train/progress"] = progress
     values["train/learning_rate"] = max(group["lr"] for group in adamw.param_groups)
     values["train/gradient_norm"] = norm.item()
-    state.sums, state.rows = {}, {}
+    state.sums, state.told, state.rows = {}, {}, {}
     log.write(state.step, values, {"speed/tokens_per_second": speed})
 
 
@@ -296,47 +308,60 @@ def train(node: Node, done: Mapping[str, Done]) -> None:
             folder,
             node.seed,
         )
+        runs.write_json(folder / "clock.json", {"seconds": round(state.seconds, 1)})
         log = runs.Log(folder, state.log_size, state.step)
         finish.finish(folder, node, tasks, model, state.best, log, state.step)
 
 
 def main(arguments: Sequence[str]) -> None:
     options = parse(arguments)
-    done: dict[Path, Done] = {}
-    for seed in options.seeds:
-        nodes = graph(load(options.file, options.scale), options.scale, seed, options.out, options.file)
-        check.check(nodes)
-        for node in nodes:
-            done[node.folder] = Done(node, {name: done[need.folder] for name, need in node.needs.items()})
-            if node.experiment.objective and not (node.folder / "done").exists():
-                train(node, done[node.folder].needs)
-    finished = [run for run in done.values() if run.node.experiment.objective]
+    experiment = load(options.file, options.scale)
+    graphs = [graph(experiment, options.scale, seed, options.out, options.file) for seed in options.seeds]
+    nodes = list({node.folder: node for nodes in graphs for node in nodes}.values())
+    check.check(nodes)
+    if options.dry_run:
+        rehearse(nodes[-1])
+        return print("dry run: every run took a step")
+    finished = [run for run in walk(nodes) if run.node.experiment.objective]
     print(report.report(finished, nodes[-1].folder))
+
+
+def walk(nodes: Sequence[Node]) -> list[Done]:
+    """Trains what is not done yet, needs first."""
+    done: dict[Path, Done] = {}
+    for node in nodes:
+        done[node.folder] = Done(node, {name: done[need.folder] for name, need in node.needs.items()})
+        if node.experiment.objective and not (node.folder / "done").exists():
+            train(node, done[node.folder].needs)
+    return list(done.values())
+
+
+def rehearse(node: Node) -> None:
+    """One step of the node and of all it needs, on a few rows, to the end of each run; nothing of it is kept."""
+
+    def few(task: Task) -> Task:
+        splits = {split: task.rows(split)[:REHEARSED] for split in task.corpus.splits}
+        columns = {name: column[:REHEARSED] for name, column in task.columns.items()}
+        corpus = replace(task.corpus, files=(), read=lambda files: splits)
+        return replace(task, corpus=corpus, cuts=(), drop_leaks=False, columns=columns)
+
+    def short(experiment: Experiment) -> Experiment:
+        steps = {"epochs": None, "steps": 1, "evaluations": 1} if experiment.objective else {}
+        needs = {name: short(need) for name, need in experiment.needs.items()}
+        return replace(experiment, needs=needs, **steps)
+
+    node.out.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix="dry-run-", dir=node.out) as folder:
+        walk(graph(short(changed(node.experiment, Task, few)), node.scale, node.seed, Path(folder), node.source))
 
 
 def parse(arguments: Sequence[str]):
     """The flags of a run; there are no others, and a test keeps it so. A variant of a method is another value."""
-    parser = command.Parser(prog="python -m rocl.train", description=__doc__)
-    parser.add_argument("file", type=Path, help="an experiment file, such as experiments/mtkd.py")
-    parser.add_argument(
-        "--scale", choices=[s.value for s in Scale], default="sample", help="how large (default: sample)"
-    )
-    seeds = parser.add_mutually_exclusive_group()
-    seeds.add_argument("--seed", type=int, default=1, help="of weights, order and dropout (default: 1)")
-    seeds.add_argument("--seeds", metavar="1-5", help="several, one after the other, in one table")
-    parser.add_argument(
-        "--out", type=Path, default=Path("runs"), metavar="DIR", help="where runs are kept (default: runs)"
-    )
-    parser.add_argument(
+    flags = parser("python -m rocl.train", __doc__)
+    flags.add_argument(
         "--dry-run", action="store_true", help="check everything and take one step of every run, keep nothing"
     )
-    options = parser.parse_args(arguments)
-    options.scale = Scale(options.scale)
-    first, _, last = (options.seeds or str(options.seed)).partition("-")
-    if not (first.isdigit() and (last or first).isdigit() and int(first) <= int(last or first)):
-        raise UserError(f"--seeds {options.seeds}: write a first and a last seed, such as 1-5")
-    options.seeds = range(int(first), int(last or first) + 1)
-    return options
+    return parsed(flags, arguments)
 
 
 if __name__ == "__main__":

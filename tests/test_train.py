@@ -218,5 +218,5 @@ def test_the_tiny_tasks_are_learned(tmp_path):
 def test_a_scalar_that_is_only_told_is_logged_and_not_minimised(tmp_path):
     folder = run(made(tmp_path), tmp_path / "runs")
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    told = [line["loss/one/progress"] for line in lines if "loss/one/progress" in line]
+    told = [line["train/one/progress"] for line in lines if "train/one/progress" in line]
     assert told == sorted(told) and told[-1] > 0.5

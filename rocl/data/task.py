@@ -4,7 +4,7 @@ import hashlib
 import json
 import random
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -19,7 +19,8 @@ class Task:
     """A corpus to be learned under a name; `kind` says whether a row has one label or many.
 
     `columns` holds further numbers of the training rows, one array (rows, ...) a name, in their order: soft
-    labels, weights. `train_ids` keeps only some of the training rows (folds, samples, active learning).
+    labels, weights. `cuts` choose among the training rows (folds, samples, active learning), one after the other;
+    they are made when the rows are first asked for, so that a task can be named before its files are there.
     """
 
     name: str
@@ -27,7 +28,7 @@ class Task:
     max_length: int = 128  # tokens, special ones included
     metric: str = "macro_f1"  # what the best checkpoint is chosen by, on dev
     drop_leaks: bool = False  # take training rows out whose text stands in dev or test
-    train_ids: tuple[str, ...] | None = None
+    cuts: tuple[Callable[[Sequence[str]], Sequence[str]], ...] = ()  # each from ids to those that are kept, in order
     columns: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
@@ -48,22 +49,21 @@ class Task:
 
     @cached_property
     def _train(self) -> Sequence[Row]:
-        rows = self.corpus.splits["train"]
-        if self.train_ids is not None:
-            by_id = {row.id: row for row in rows}
-            if strange := [id for id in self.train_ids if id not in by_id]:
-                raise UserError(f"{self.name}: no training row of {self.corpus.name} has the id {strange[0]!r}")
-            rows = [by_id[id] for id in self.train_ids]
+        rows = self.corpus.splits.get("train", [])
         if self.drop_leaks:
             leaks = self.leaks
             rows = [row for row in rows if folded(row) not in leaks]
-        return rows
+        by_id = {row.id: row for row in rows}
+        ids: Sequence[str] = list(by_id)
+        for cut in self.cuts:
+            ids = cut(ids)
+        return [by_id[id] for id in ids]
 
     @cached_property
     def leaks(self) -> frozenset[str]:
         """The folded texts of the corpus's training rows that also stand in its dev or test rows."""
         held_out = {folded(row) for split in ("dev", "test") for row in self.corpus.splits.get(split, [])}
-        return frozenset(held_out & {folded(row) for row in self.corpus.splits["train"]})
+        return frozenset(held_out & {folded(row) for row in self.corpus.splits.get("train", [])})
 
     @cached_property
     def rows_digest(self) -> str:
@@ -93,23 +93,35 @@ def folded(row: Row) -> str:
     return " ".join(unicodedata.normalize("NFC", "\n".join(row.texts)).casefold().split())
 
 
+def cut(task: Task, choose: Callable[[Sequence[str]], Sequence[str]]) -> Task:
+    """The task with the training rows whose ids are chosen; columns it has follow them."""
+    kept = replace(task, cuts=(*task.cuts, choose))
+    place = {row.id: number for number, row in enumerate(task.rows("train"))} if task.columns else {}
+    index = [place[row.id] for row in kept.rows("train")] if task.columns else []
+    return replace(kept, columns={name: values[index] for name, values in task.columns.items()})
+
+
 def rows(task: Task, ids: Sequence[str]) -> Task:
-    """The task with only these training rows, in this order; its columns follow them."""
-    place = {row.id: number for number, row in enumerate(task.rows("train"))}
-    if strange := [id for id in ids if id not in place]:
-        raise UserError(f"{task.name}: no training row has the id {strange[0]!r}")
-    index = [place[id] for id in ids]
-    columns = {name: column[index] for name, column in task.columns.items()}
-    return replace(task, train_ids=tuple(ids), columns=columns)
+    """The task with only these training rows, in this order."""
+
+    def these(have: Sequence[str]) -> Sequence[str]:
+        if strange := set(ids).difference(have):
+            raise UserError(f"{task.name}: no training row of {task.corpus.name} has the id {min(strange)!r}")
+        return ids
+
+    return cut(task, these)
 
 
 def sample(task: Task, size: int, seed: int = 0) -> Task:
     """The task with at most `size` training rows, drawn without replacement by a seed of their own."""
-    ids = [row.id for row in task.rows("train")]
-    if len(ids) <= size:
-        return task
-    chosen = set(random.Random(f"{seed} {task.name}").sample(ids, size))
-    return rows(task, [id for id in ids if id in chosen])
+
+    def draw(ids: Sequence[str]) -> Sequence[str]:
+        if len(ids) <= size:
+            return ids
+        chosen = set(random.Random(f"{seed} {task.name}").sample(ids, size))
+        return [id for id in ids if id in chosen]
+
+    return cut(task, draw)
 
 
 def fold(task: Task, i: int, k: int, *, held_out: bool = False, seed: int = 0) -> Task:
@@ -119,11 +131,14 @@ def fold(task: Task, i: int, k: int, *, held_out: bool = False, seed: int = 0) -
     """
     if not 0 <= i < k:
         raise UserError(f"fold {i} of {k}: count from 0 to {k - 1}")
-    ids = [row.id for row in task.rows("train")]
-    order = list(range(len(ids)))
-    random.Random(f"{seed} {task.name}").shuffle(order)
-    part = set(order[i::k])
-    return rows(task, [id for number, id in enumerate(ids) if (number in part) == held_out])
+
+    def part(ids: Sequence[str]) -> Sequence[str]:
+        order = list(range(len(ids)))
+        random.Random(f"{seed} {task.name}").shuffle(order)
+        drawn = set(order[i::k])
+        return [id for number, id in enumerate(ids) if (number in drawn) == held_out]
+
+    return cut(task, part)
 
 
 def column(task: Task, **columns: np.ndarray) -> Task:

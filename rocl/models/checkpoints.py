@@ -131,7 +131,7 @@ def read_head(folder: Path, encoder: Encoder) -> Classifier:
     file, names = folder / "model.safetensors", FAMILIES[encoder.config.family].head
     try:
         with safe_open(file, "pt") as stored:
-            tensors = {f"{n}.{k}": stored.get_tensor(f"{n}.{k}") for n, in names.values() for k in ("weight", "bias")}
+            tensors = {f"{n}.{k}": stored.get_tensor(f"{n}.{k}") for (n,) in names.values() for k in ("weight", "bias")}
     except (SafetensorError, OSError) as error:
         raise UserError(f"{file}: missing, cut short or without a head ({_brief(error)}): get it anew") from error
     head = classification_head(encoder, len(tensors[f"{names['output'][0]}.weight"]))

@@ -32,8 +32,9 @@ def files() -> dict[str, str]:
     places = {"vocab_size": len(pieces), "max_position_embeddings": 128, "type_vocab_size": 2, "pad_token_id": 0}
     config = {"model_type": "bert", **sizes, **places, **dropout, "hidden_act": "gelu", "layer_norm_eps": 1e-12}
     reading = {"tokenizer_class": "BertTokenizer", "do_lower_case": False, "model_max_length": 128}
+    # BERT's 0.02 suits a width of 768; so narrow an encoder learns several times faster from 1 / sqrt(width).
     return {
-        "config.json": json.dumps({**config, "initializer_range": 0.02}, indent=2) + "\n",
+        "config.json": json.dumps({**config, "initializer_range": 0.08}, indent=2) + "\n",
         "tokenizer_config.json": json.dumps(reading, indent=2) + "\n",
         "vocab.txt": "\n".join(pieces) + "\n",
     }

@@ -1,0 +1,163 @@
+"""Proves that the tables of a report say what was measured, beside what, and what lost to TF-IDF."""
+
+import textwrap
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_train import made
+
+from rocl import command, report, runs, train
+from rocl.experiment import Experiment, Scale, graph
+from rocl.predict import Done
+
+
+def english(experiment: Experiment) -> Experiment:
+    """The same run under another name on a twin of its first task."""
+    task = experiment.tasks[0]
+    twin = replace(task, name="one-en", corpus=replace(task.corpus, language="en"))
+    return replace(experiment, name="twin", tasks=[twin], steps=2)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> list[Done]:
+    """Two seeds of a short run and of its English twin, which comes first in the graph."""
+    path = tmp_path_factory.mktemp("study")
+    main = made(path, steps=20)
+    whole = Experiment(name="study", needs={"twin": english(main), "main": main})
+    done = []
+    for seed in (1, 2):
+        *needs, _ = graph(whole, Scale.SAMPLE, seed, path / "runs", Path(__file__))
+        for node in needs:
+            train.train(node, {})
+            done.append(Done(node, {}))
+    return done
+
+
+def tables(text: str) -> dict[str, list[dict[str, str]]]:
+    """Every table by the line above it, as rows by column."""
+    found, above = {}, ""
+    for part in text.split("\n\n"):
+        if not part.startswith("|"):
+            above = part.strip()
+            continue
+        head, _, *rows = ([cell.strip() for cell in line.split("|")[1:-1]] for line in part.strip().splitlines())
+        found[above] = [dict(zip(head, row, strict=True)) for row in rows]
+    return found
+
+
+def test_every_line_begins_with_scale_corpus_encoder_and_seeds(study, tmp_path):
+    text = report.report(study, tmp_path)
+    task = study[1].tasks()[0]
+    rows = tables(text)["## one"]
+    assert list(rows[0])[:5] == ["scale", "corpus train/dev/test digest", "encoder", "seeds", "system"]
+    assert [row["system"] for row in rows] == ["majority", "TF-IDF + LR", "tiny"]
+    assert {row["corpus train/dev/test digest"] for row in rows} == {f"tiny-one 60/24/24 {task.corpus.digest}"}
+    assert rows[2]["scale"] == "sample" and rows[2]["seeds"] == "1, 2"
+    name, checksum = rows[2]["encoder"].split()
+    assert name == "encoder" and len(checksum) == 8
+    assert (tmp_path / "report.md").read_text() == text
+
+
+def test_scores_are_the_mean_and_the_standard_deviation_over_seeds_in_per_cent(study, tmp_path):
+    row = tables(report.report(study, tmp_path))["## one"][2]
+    for column, metric in (("accuracy", "accuracy"), ("macro-F1", "macro_f1"), ("recall", "macro_recall")):
+        values = [100 * run.scores["one"]["test"][metric] for run in study if run.node.experiment.name == "tiny"]
+        a, b = values
+        assert row[column] == f"{(a + b) / 2:.1f} ± {abs(a - b) / np.sqrt(2):.1f}"
+    alone = tables(report.report(study[:2], tmp_path))["## one"][2]
+    assert "±" not in "".join(alone.values()) and alone["seeds"] == "1"
+
+
+def test_the_first_sentence_names_what_is_below_tfidf(study, tmp_path):
+    text = report.report(study, tmp_path)
+    marked = {
+        (above[3:], row["system"])
+        for above, rows in tables(text).items()
+        for row in rows
+        if "below" in row.get("note", "")
+    }
+    first = text.split("\n")[0]
+    assert ("one-en", "twin") in marked  # after two steps
+    assert (
+        first
+        == "Below TF-IDF + LR in macro-F1: "
+        + ", ".join(f"{s} on {t}" for t, s in sorted(marked, key=lambda m: ["one", "many", "one-en"].index(m[0])))
+        + "."
+    )
+
+
+def test_a_system_above_tfidf_is_not_marked(study, tmp_path, monkeypatch):
+    def nothing(task, node):
+        run = next(run for run in study if task.name in run.scores)
+        return {name: dict.fromkeys(run.scores[task.name]["test"], 0.0) for name in ("majority", report.TFIDF)}
+
+    monkeypatch.setattr(report, "baseline", nothing)
+    text = report.report(study, tmp_path)
+    assert text.startswith("No system is below TF-IDF + LR") and "below TF-IDF |" not in text
+
+
+def test_english_twins_come_last_and_the_authors_figures_have_a_table_of_their_own(study, tmp_path):
+    text = report.report(study, tmp_path)
+    above = list(tables(text))
+    assert above == [
+        "## one",
+        "## many",
+        "many as the REDv2 authors' code counts, at threshold 0.5, to compare with their figures:",
+        "## one-en",
+        "## Runs",
+    ]
+    assert {"micro-F1", "Hamming"} <= set(tables(text)["## many"][0]) and "Hamming" not in tables(text)["## one"][0]
+    row = tables(text)[above[2]][2]
+    values = [100 * run.scores["many"]["test"]["redv2_authors/hamming_loss"] for run in study[1::2]]
+    assert row["Hamming"].startswith(f"{np.mean(values):.1f}")
+
+
+def test_how_long_and_where_a_run_went_is_told(study, tmp_path):
+    rows = tables(report.report(study, tmp_path))["## Runs"]
+    assert [(row["run"], row["seed"]) for row in rows] == [(run.node.title, str(run.node.seed)) for run in study]
+    assert rows[0]["best step"] == str(study[0].record["best"]["step"]) and rows[0]["wall time"].endswith(" s")
+    assert "threads" in rows[0]["machine"]
+
+
+def test_a_run_of_other_code_is_marked(study, tmp_path):
+    record = runs.read_json(study[1].folder / "run.json")
+    assert "other code" not in report.report(study, tmp_path)
+    try:
+        runs.write_json(study[1].folder / "run.json", record | {"code": "other"})
+        assert tables(report.report(study, tmp_path))["## one"][2]["note"].startswith("trained with other code")
+    finally:
+        runs.write_json(study[1].folder / "run.json", record)
+
+
+def test_two_systems_of_one_name_are_told_apart(study, tmp_path):
+    main = made(tmp_path, steps=3)
+    (node,) = graph(main, Scale.SAMPLE, 1, tmp_path, Path(__file__))
+    train.train(node, {})
+    rows = tables(report.report([*study, Done(node, {})], tmp_path))["## one"]
+    assert [row["system"] for row in rows[2:]] == [study[1].node.title, node.title]
+
+
+FILE = """
+from pathlib import Path
+from test_train import made
+
+def experiment(scale):
+    return made(Path({path!r}), steps=3)
+"""
+
+
+def test_the_command_reports_what_stands_on_disk_and_names_what_was_not_run(tmp_path, capsys, monkeypatch):
+    file = tmp_path / "files" / "short.py"
+    file.parent.mkdir()
+    file.write_text(textwrap.dedent(FILE.format(path=str(tmp_path))))
+    out = ["--out", str(tmp_path / "runs")]
+    assert command.run(report.main, [str(file), *out]) == 0
+    assert capsys.readouterr().out.startswith("No run is finished.\n\nNot run: tiny (seed 1).")
+    assert command.run(train.main, [str(file), "--seed", "2", *out]) == 0
+    capsys.readouterr()
+    monkeypatch.setattr(train, "train", None)
+    assert command.run(report.main, [str(file), "--seeds", "1-3", *out]) == 0
+    said = capsys.readouterr().out
+    assert "Not run: tiny (seed 1), tiny (seed 3)." in said and tables(said)["## one"][2]["seeds"] == "2"
