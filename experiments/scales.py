@@ -61,6 +61,7 @@ def small() -> Setting:
     return Setting(
         encoder=Checkpoint(
             "sentence-transformers/all-MiniLM-L6-v2",
+            revision="1110a243fdf4706b3f48f1d95db1a4f5529b4d41",
             sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
         ),
         fresh=False,
@@ -79,7 +80,9 @@ def paper() -> Setting:
     ro = [redv2.redv2(), laroseda.laroseda(title=True), moroco.moroco()]
     en = [emotion.emotion(), sst2.sst2(), ag_news.ag_news()]
     return Setting(
-        encoder=Checkpoint("dumitrescustefan/bert-base-romanian-cased-v1"),
+        encoder=Checkpoint(
+            "dumitrescustefan/bert-base-romanian-cased-v1", revision="faa3aa8154249bb75976801be02994c37be91c5c"
+        ),
         fresh=False,
         romanian=tasks(ro, max_length=256),
         english=twins(en, max_length=128),

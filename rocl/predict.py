@@ -255,6 +255,7 @@ def main(arguments: Sequence[str]) -> None:
         raise UserError(f"{options.file}: no such file")
     classifier = Classifier(finished(options.run))
     typed = not options.file and not options.texts and sys.stdin.isatty()
+    sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # half a surrogate pair stays JSON
     form = readable if sys.stdout.isatty() and (typed or options.texts) else as_json
     with options.file.open("rb") if options.file else sys.stdin.buffer as lines:
         if options.texts:

@@ -86,6 +86,12 @@ def test_a_bad_line_is_named_after_the_lines_before_it_were_judged(folder, tmp_p
     assert len(told.out.splitlines()) == 299 and f"{file}, {complaint}" in told.err and "Traceback" not in told.err
 
 
+def test_half_a_surrogate_pair_comes_out_as_it_went_in(folder, tmp_path, capsys):
+    (tmp_path / "texts.jsonl").write_text('{"text": "bara \\ud800"}\n')
+    predict.main([str(folder), "--file", str(tmp_path / "texts.jsonl")])
+    assert json.loads(capsys.readouterr().out)["text"] == "bara \ud800"
+
+
 def test_no_more_than_one_chunk_of_an_endless_file_is_read_ahead():
     lines = (b"word %d\n" % number for number in itertools.count())
     chunk = next(predict.chunks(predict.read(lines, "pipe", lambda line: False), predict.CHUNK))
