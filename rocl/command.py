@@ -48,5 +48,5 @@ def run(main: Callable[[Sequence[str]], None], arguments: Sequence[str] | None =
         print(f"rocl: {error}", file=sys.stderr)
         return 2
     except interrupts.Interrupted as signal:
-        print(f"\nrocl: stopped by {signal}; the same command goes on from here", file=sys.stderr)
+        print(f"rocl: stopped by {signal}", file=sys.stderr)
         return signal.exit_code

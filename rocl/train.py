@@ -88,7 +88,9 @@ def fit(
         while True:
             due = time.monotonic() - saved > max(PATIENCE, 20 * cost)
             if state.step in looks and state.evaluated < state.step:
+                begun = time.monotonic()
                 evaluate(model, dev, folder, state, log)
+                lap += time.monotonic() - begun
                 due = True
             state.seconds = time.monotonic() - began
             if due or state.step == steps:
@@ -110,12 +112,14 @@ def fit(
                 state.step += 1
                 if state.step % log_every == 0:
                     speed = tokens / (time.monotonic() - lap)
-                    write_line(log, state, progress, adamw, norm, speed)
-                    bar.set_postfix_str(f"{state.best.get('score', 0):.3f} on dev, {speed:.0f} tokens/s", refresh=False)
+                    loss = write_line(log, state, progress, adamw, norm, speed)
+                    score = f"{state.best['score']:.3f}" if state.best else "not yet scored"
+                    bar.set_postfix_str(f"loss {loss:.3f}, dev {score}, {speed:.0f} tokens/s", refresh=False)
                     lap, tokens = time.monotonic(), 0
             bar.update()
     except Interrupted:
         save(folder, state, log, model, adamw, scaler)
+        bar.write(f"{experiment.name}: saved at step {state.step}; the same command goes on from here", sys.stderr)
         raise
     finally:
         bar.close()
@@ -220,8 +224,8 @@ def note(state: State, told: Sequence[tuple[batches.Batch, dict[str, Tensor | fl
         if not math.isfinite(value):
             ids = ", ".join(batch.row_ids[:8]) + (", ..." if len(batch.row_ids) > 8 else "")
             raise UserError(
-                f"the loss {name} is {value} at step {state.step}, rows {ids}: nothing was changed by this step and the "
-                "last checkpoint stands; lower the learning rate or look at these rows"
+                f"the loss {name} is {value} at step {state.step}, rows {ids}: the step was not taken and the last "
+                "checkpoint stands; lower the learning rate or look at these rows"
             )
         sums[name] = sums.get(name, 0.0) + value * len(batch.row_ids)
     for batch, _ in told:
@@ -229,20 +233,24 @@ def note(state: State, told: Sequence[tuple[batches.Batch, dict[str, Tensor | fl
             rows[batch.task] = rows.get(batch.task, 0) + len(batch.row_ids)
 
 
-def write_line(log: runs.Log, state: State, progress: float, adamw: torch.optim.Optimizer, norm: Tensor, speed: float):
-    """The means of all terms since the last line, and where the run stands."""
+def write_line(
+    log: runs.Log, state: State, progress: float, adamw: torch.optim.Optimizer, norm: Tensor, speed: float
+) -> float:
+    """Logs the means of all terms since the last line, and where the run stands; returns the mean loss a row."""
     values = {f"loss/{name}": total / state.rows[name.split("/")[0]] for name, total in state.sums.items()}
     values |= {f"train/{name}": total / state.rows[name.split("/")[0]] for name, total in state.told.items()}
     values |= {f"share/{task}": rows / sum(state.seen.values()) for task, rows in state.seen.items()}
+    values["loss/all"] = loss = sum(state.sums.values()) / sum(state.rows.values())
     values["train/progress"] = progress
     values["train/learning_rate"] = max(group["lr"] for group in adamw.param_groups)
     values["train/gradient_norm"] = norm.item()
     state.sums, state.told, state.rows = {}, {}, {}
     log.write(state.step, values, {"speed/tokens_per_second": speed})
+    return loss
 
 
 def evaluate(model: Model, dev: Sequence[batches.Table], folder: Path, state: State, log: runs.Log) -> None:
-    """Scores on dev, decided as test will be; the weights are kept if the mean of the tasks' metrics is the best so far."""
+    """Scores on dev, decided as test will be; keeps the weights if the mean of the metrics is the best so far."""
     values, means = {}, []
     for table in dev:
         task = table.task

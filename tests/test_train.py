@@ -1,9 +1,7 @@
-"""Proves that the loop's gradients do not depend on how a step is cut, and that a stopped run ends with the same bits."""
+"""Proves that a step's gradients do not depend on how it is cut, and that a stopped run ends with the same bits."""
 
 import json
 import math
-import os
-import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -182,7 +180,8 @@ def test_another_seed_gives_other_weights_and_the_same_seed_the_same(tmp_path, w
 
 
 def test_a_second_process_is_refused_with_the_holders_id(tmp_path):
-    code = "import sys, pathlib; from rocl import runs\nwith runs.held(pathlib.Path(sys.argv[1])): print('held', flush=True); input()"
+    code = "import sys, pathlib; from rocl import runs\n"
+    code += "with runs.held(pathlib.Path(sys.argv[1])): print('held', flush=True); input()"
     holder = subprocess.Popen([sys.executable, "-c", code, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert holder.stdout.readline() == b"held\n"
     with pytest.raises(UserError, match=str(holder.pid)):
