@@ -69,7 +69,7 @@ class Work:
         self.table = table(name)
         encoder = Encoder(MINILM)
         self.model = Model(encoder, {name: classification_head(encoder, 2)}).to(device())
-        self.model.precision = precision(device())
+        self.model.precision = precision(device(), MINILM.width)
         self.experiment = Experiment(name=name, tasks=[self.table.task], model=Model, objective=objective, steps=1)
         self.adamw = optimizer.adamw(optimizer.groups(self.model, 1e-5))
         self.scaler = torch.amp.GradScaler(device().type, enabled=self.model.precision == torch.float16)
@@ -111,7 +111,7 @@ def main() -> None:
     for name, values in rates.items():
         print(f"{name:<20}{statistics.median(values):>10.0f}{min(values):>10.0f}{max(values):>10.0f}")
     facts = runs.environment()
-    facts |= {"precision": str(precision(device())), "file": Path(__file__).name}
+    facts |= {"precision": str(works["tweets"].model.precision), "file": Path(__file__).name}
     print(json.dumps({"tokens_per_second": {n: round(statistics.median(v)) for n, v in rates.items()}, **facts}))
 
 

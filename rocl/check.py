@@ -197,7 +197,7 @@ def cost(experiment: Experiment, packs: Sequence[Packs], config: Config) -> tupl
     by_token, by_parameter = pace(config, min(length, PROBE, config.longest))
     judged = (experiment.evaluations + 2) * total["dev"] + total["test"]  # forward is a third of forward and backward
     seconds = config.layers * by_token * (steps * step + judged / 3) + steps * parameters * by_parameter
-    kept = (34 * config.width + 5 * config.heads * length) * precision(device()).itemsize / 2
+    kept = (34 * config.width + 5 * config.heads * length) * precision(device(), config.width).itemsize / 2
     return steps, seconds, 16 * parameters + min(2 * step, experiment.token_budget) * config.layers * kept
 
 
@@ -206,11 +206,12 @@ def pace(config: Config, length: int) -> tuple[float, float]:
     """Seconds to train on a token, a layer, and to update a parameter: the quicker of two passes through one layer."""
     layer = Encoder(replace(config, layers=1, vocabulary=256, padding=None)).to(device())
     adamw, times = torch.optim.AdamW(layer.parameters(), fused=True), []
+    low = precision(device(), config.width)
     starts = torch.arange(0, PROBE + length, length).clamp(max=PROBE)  # (B + 1,)
     ids = torch.zeros(PROBE, dtype=torch.long, device=device())  # (T,)
     for _ in range(3):  # the first warms up
         begun = time.perf_counter()
-        with torch.autocast(device().type, precision(device()), precision(device()) != torch.float32):
+        with torch.autocast(device().type, low, low != torch.float32):
             vectors, _ = layer(ids, starts, max_length=length)  # (T, D)
         vectors.float().square().mean().backward()
         layer.embeddings.words.weight.grad.sum().item()  # waits for the device

@@ -2,12 +2,15 @@
 
 import argparse
 import difflib
+import errno
 import re
 import sys
 from collections.abc import Callable, Sequence
 
 from rocl import interrupts
 from rocl.download import UserError
+
+MACHINE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST}
 
 
 class Parser(argparse.ArgumentParser):
@@ -41,11 +44,18 @@ def hint(word: str, known: Sequence[str]) -> str:
 def run(main: Callable[[Sequence[str]], None], arguments: Sequence[str] | None = None) -> int:
     """The exit code of a command: a user's mistake is one line and 2, a signal is 130 or 143."""
     interrupts.install()
+    for stream in (sys.stdout, sys.stderr):  # labels and texts hold letters that a terminal may not know
+        stream.reconfigure(errors="backslashreplace")
     try:
         main(sys.argv[1:] if arguments is None else arguments)
         return 0
     except UserError as error:
         print(f"rocl: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in MACHINE:
+            raise
+        print(f"rocl: {error.filename or 'a file'} cannot be written or read: {error.strerror}", file=sys.stderr)
         return 2
     except interrupts.Interrupted as signal:
         print(f"rocl: stopped by {signal}", file=sys.stderr)

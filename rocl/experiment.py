@@ -69,6 +69,12 @@ class Experiment:
     evaluations: int = 10  # looks at dev in a run; the best is kept
 
     def __post_init__(self):
+        if not self.name or set(self.name) & set("/\\\0"):
+            raise UserError(f"an experiment cannot be called {self.name!r}: a folder takes its name, choose another")
+        if self.batch < 1:
+            raise UserError(f"experiment {self.name}: a batch of {self.batch} rows; a step takes one or more")
+        if (self.seed or 0) < 0:
+            raise UserError(f"experiment {self.name}: a seed of {self.seed}; seeds count from 0")
         if self.objective and (self.epochs is None) == (self.steps is None):
             raise UserError(f"experiment {self.name}: give either epochs or steps")
         if self.objective and not (self.model and self.tasks):
@@ -133,7 +139,10 @@ def named(value: Any, where: str) -> Any:
         return {"checkpoint": name, "checksum": value.checksum()}
     if isinstance(value, partial):
         bound = ({"arguments": value.args} if value.args else {}) | value.keywords
-        return {"function": named(value.func, where), **{k: named(v, f"{where}.{k}") for k, v in bound.items()}}
+        told = {k: named(v, f"{where}.{k}") for k, v in bound.items()}
+        if {"function", "arguments"} & value.keywords.keys():  # these would stand in the place of what is bound
+            told = {"bound": told}
+        return {"function": named(value.func, where), **told}
     if isinstance(value, FunctionType | type):
         if "<" in value.__qualname__:
             raise UserError(
@@ -141,13 +150,14 @@ def named(value: Any, where: str) -> Any:
             )
         return f"{value.__module__}.{value.__qualname__}"
     if isinstance(value, Mapping):
-        return {str(key): named(item, f"{where}.{key}") for key, item in sorted(value.items())}
+        return {str(key): named(item, f"{where}.{key}") for key, item in value.items()}
     if isinstance(value, Sequence):
         return [named(item, f"{where}[{number}]") for number, item in enumerate(value)]
     if isinstance(value, np.ndarray):
-        return hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
+        return f"{value.dtype}{value.shape} {hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()}"
     if is_dataclass(value):
-        return {f.name: named(getattr(value, f.name), f"{where}.{f.name}") for f in fields(value)}
+        told = {f.name: named(getattr(value, f.name), f"{where}.{f.name}") for f in fields(value)}
+        return {"type": named(type(value), where), "fields": told}
     raise UserError(
         f"{where} is a {type(value).__name__}: a run is told apart by numbers, strings, tasks and functions"
     )
@@ -160,6 +170,8 @@ def load(file: Path, scale: Scale) -> Experiment:
         raise UserError(f"{file}: no such experiment file{hint(str(file), beside)}")
     file = file.resolve()
     name = f"{file.parent.name}.{file.stem}"
+    if name in sys.modules and Path(getattr(sys.modules[name], "__file__", None) or "").resolve() != file:
+        raise UserError(f"{file}: Python has another module called {name}; rename the folder or the file")
     if name not in sys.modules:
         sys.path.insert(0, str(file.parent.parent))  # so that files import each other as `experiments.single`
         spec = importlib.util.spec_from_file_location(name, file)
@@ -277,8 +289,10 @@ def parsed(parser: command.Parser, arguments: Sequence[str]) -> Namespace:
     """The options, with `scale` as a Scale and `seeds` as a range."""
     options = parser.parse_args(arguments)
     options.scale = Scale(options.scale)
+    if options.seed < 0:
+        raise UserError(f"--seed {options.seed}: seeds count from 0")
     first, _, last = (options.seeds or str(options.seed)).partition("-")
-    if not (first.isdigit() and (last or first).isdigit() and int(first) <= int(last or first)):
+    if not (first.isdecimal() and (last or first).isdecimal() and int(first) <= int(last or first)):
         raise UserError(f"--seeds {options.seeds}: write a first and a last seed, such as 1-5")
     options.seeds = range(int(first), int(last or first) + 1)
     return options

@@ -29,11 +29,20 @@ def describe(folder: Path, node: Node, tasks: Sequence[Task], model: Model) -> N
     """The record of what is about to be run: values, seed, versions, sources, data statistics."""
     source = node.source.parent
     runs.keep_source(folder, source)
-    record = {"seed": node.seed, "values": node.values, "code": runs.code(source), "file": node.source.name}
+    record = {"seed": node.seed, "values": node.values, "code": codes(folder, source), "file": node.source.name}
     record |= {"parameters": sum(p.numel() for p in model.parameters()), "precision": str(model.precision)}
     runs.write_json(folder / "run.json", record | {"environment": runs.environment()})
     runs.write_json(folder / "data.json", {task.name: statistics(task) for task in tasks})
     describe_on_board(folder, node, tasks, runs.read_json(folder / "run.json"))
+
+
+def codes(folder: Path, source: Path) -> str:
+    """The digest of the code that trains the run; several, joined by "+", where another one trained it so far."""
+    now = runs.code(source)
+    if not any((folder / "checkpoints").glob("*.json")) or not (folder / "run.json").exists():
+        return now
+    before = runs.read_json(folder / "run.json")["code"]
+    return before if before.split("+")[-1] == now else f"{before}+{now}"
 
 
 def describe_on_board(folder: Path, node: Node, tasks: Sequence[Task], record: dict) -> None:

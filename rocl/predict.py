@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from safetensors.torch import load_file
 from torch import Tensor
@@ -85,7 +85,7 @@ class Done:
         """The whole model with every head, built as the experiment builds it, with the best weights."""
         model = self.node.experiment.model(self.tasks(), self.needs)
         weights = self.folder / "weights.safetensors"
-        if runs.digest(weights) != self.record["sha256"]:
+        if not weights.exists() or runs.digest(weights) != self.record["sha256"]:
             raise UserError(f"{weights} is not what its run left there: remove {self.folder} and run it again")
         model.load_state_dict(load_file(weights))
         return model
@@ -101,19 +101,23 @@ class Done:
         name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:8]
         path = self.folder / "outputs" / f"{task.name}-{split}-{name}.safetensors"
         if path.exists():
-            with safe_open(path, framework="np") as file:
-                if file.metadata() != key:
-                    raise UserError(f"{path} was made from other weights or texts: remove it to have it made again")
-                return file.get_tensor("outputs")
+            try:
+                with safe_open(path, framework="np") as file:
+                    if file.metadata() != key:
+                        raise UserError(f"{path} was made from other weights or texts: remove it to have it made again")
+                    return file.get_tensor("outputs")
+            except SafetensorError as error:
+                raise UserError(f"{path} is damaged ({error}): remove it to have it made again") from error
         model = self.model().to(device())
-        model.precision = precision(device())
+        model.precision = precision(model.device, model.encoder.config.width)
         if head not in model.heads:
             names = list(model.heads)
             raise UserError(f"{self.folder} has no head {head!r}, only {', '.join(names)}{command.hint(head, names)}")
         said = outputs(model, tables(model, [task], split, self.node.out)[0], model.heads[head])
         path.parent.mkdir(exist_ok=True)
-        save_file({"outputs": said}, path.with_suffix(".part"), metadata=key)
-        path.with_suffix(".part").replace(path)
+        part = path.with_suffix(f".{os.getpid()}.part")  # two students may ask one teacher at the same time
+        save_file({"outputs": said}, part, metadata=key)
+        part.replace(path)
         return said
 
 
@@ -132,12 +136,12 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def precision(device: torch.device) -> torch.dtype:
-    """The dtype the encoder computes in: bfloat16 where the hardware multiplies it fast, else float16 on CUDA,
-    float32 on a CPU."""
+def precision(device: torch.device, width: int) -> torch.dtype:
+    """The dtype an encoder computes in: bfloat16 where the hardware multiplies it fast, else float16 on CUDA and
+    float32 on a CPU. There an encoder narrower than 256 stays in float32 too: its casts cost more than its products."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    return torch.bfloat16 if torch.cpu._is_amx_tile_supported() else torch.float32
+    return torch.bfloat16 if width >= 256 and torch.cpu._is_amx_tile_supported() else torch.float32
 
 
 class Classifier:
@@ -149,7 +153,7 @@ class Classifier:
         encoder, head = checkpoints.read_classifier(folders[0])
         heads = [head, *(checkpoints.read_head(folder, encoder) for folder in folders[1:])]
         self.model = Model(encoder, dict(zip(names, heads, strict=True))).to(device())
-        self.model.precision = precision(device())
+        self.model.precision = precision(device(), encoder.config.width)
         self.decisions = [runs.read_json(folder / "decision.json") for folder in folders]
         self.tokenizer = tokens.tokenizer(encoder.source)
         self.texts = self.cut = 0  # how many it was given, and how many of them were longer than a task reads

@@ -68,7 +68,7 @@ def report(done: Sequence[Done], folder: Path, missing: Sequence[Node] = ()) -> 
     keys = sorted(tables, key=lambda key: key[0])  # the English twins last, else in the graph's order
     losers = [f"{line.name} on {key[1]}" for key in keys for line in tables[key].values() if loses(line, tables[key])]
     first = f"Below {TFIDF} in macro-F1: {', '.join(losers)}." if losers else f"No system is below {TFIDF} in macro-F1."
-    parts = [first if tables else "No run is finished."]
+    parts = [first if tables else "No finished run has test rows." if done else "No run is finished."]
     if missing:
         parts.append("Not run: " + ", ".join(f"{node.experiment.name} (seed {node.seed})" for node in missing) + ".")
     parts += [HOW] * bool(tables)

@@ -17,6 +17,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -93,10 +94,15 @@ def held(folder: Path):
         yield
 
 
+def beside(experiments: Path) -> list[Path]:
+    """The experiment files of a folder, without the dangling links that editors lock an open file with."""
+    return [file for file in experiments.glob("*.py") if file.is_file()]
+
+
 @cache
 def code(experiments: Path) -> str:
     """Hex digest of rocl's own source and of the experiment files beside the one that runs."""
-    files = sorted(PACKAGE.rglob("*.py")) + sorted(experiments.glob("*.py"))
+    files = sorted(PACKAGE.rglob("*.py")) + sorted(beside(experiments))
     return hashlib.sha256(b"".join(digest(file).encode() for file in files)).hexdigest()[:16]
 
 
@@ -104,7 +110,7 @@ def keep_source(folder: Path, experiments: Path) -> None:
     """Copies of the code as it is now, for whoever asks later what made a number."""
     shutil.rmtree(folder / "source", ignore_errors=True)
     for source, name in ((PACKAGE, "rocl"), (experiments, "experiments")):
-        for file in source.rglob("*.py") if source == PACKAGE else source.glob("*.py"):
+        for file in source.rglob("*.py") if source == PACKAGE else beside(source):
             copy = folder / "source" / name / file.relative_to(source)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, copy)
@@ -120,7 +126,7 @@ def environment() -> dict[str, Any]:
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "command": " ".join(sys.argv),
+        "command": shlex.join(sys.argv),
         "git": _git("rev-parse", "HEAD"),
         "git_changes": _git("status", "--porcelain", "--untracked-files=no"),
     }

@@ -22,6 +22,7 @@ from rocl.data.task import Task
 from rocl.download import UserError
 from rocl.experiment import Experiment, Node, changed, graph, load, parsed, parser
 from rocl.interrupts import Interrupted, held
+from rocl.models import checkpoints
 from rocl.models.heads import Encoded, Model
 from rocl.predict import Done, device, outputs, precision, tables
 
@@ -60,7 +61,7 @@ def fit(
     """
     sizes = [len(table) for table in train]
     steps = experiment.length(sum(sizes))
-    looks = {round(n * steps / experiment.evaluations) for n in range(1, experiment.evaluations + 1)}
+    looks = {max(1, round(n * steps / experiment.evaluations)) for n in range(1, experiment.evaluations + 1)}
     log_every = max(1, steps // LOOKS)
     adamw = optimizer.adamw(
         optimizer.groups(
@@ -73,7 +74,11 @@ def fit(
     state = State()
     torch.manual_seed(seed)
     if found := runs.latest(folder / "checkpoints"):
-        state = restore(*found, model, adamw, scaler)
+        try:
+            state = restore(*found, model, adamw, scaler)
+        except (TypeError, ValueError) as error:  # other code, under the same values
+            why = f"the code that made its checkpoint is not this one ({error})"
+            raise UserError(f"{folder} cannot go on: {why}: take that code, or remove the folder") from error
         print(f"{experiment.name}: going on at step {state.step} of {steps}", file=sys.stderr)
     log = runs.Log(folder, state.log_size, state.step)
     began = time.monotonic() - state.seconds
@@ -106,6 +111,11 @@ def fit(
                 tokens += backward(experiment, model, train, next(order), progress, scaler, state)
                 scaler.unscale_(adamw)
                 norm = nn.utils.clip_grad_norm_(model.parameters(), experiment.clip)
+                if not math.isfinite(norm) and scaler.get_scale() <= 1:  # a larger scale is halved, the step skipped
+                    raise UserError(
+                        f"the gradient's norm is {norm.item()} at step {state.step}, though the loss is a number: the "
+                        "step was not taken and the last checkpoint stands; look for a root or a logarithm of 0"
+                    )
                 scaler.step(adamw)
                 scaler.update()
                 adamw.zero_grad()
@@ -206,7 +216,7 @@ def random_state(device: torch.device) -> dict[str, Tensor]:
 
 def set_random_state(state: Mapping[str, Tensor]) -> None:
     torch.set_rng_state(state["random/cpu"])
-    if "random/cuda" in state:
+    if "random/cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["random/cuda"])
 
 
@@ -217,9 +227,9 @@ def note(state: State, told: Sequence[tuple[batches.Batch, dict[str, Tensor | fl
         for batch, terms in told
         for name, term in terms.items()
     ]
-    values = torch.stack(
-        [torch.as_tensor(t).detach().float().mean().cpu() for _, ts in told for t in ts.values()]
-    ).tolist()
+    terms = [term for _, terms in told for term in terms.values()]
+    means = iter(torch.stack([t.detach().float().mean() for t in terms if isinstance(t, Tensor)]).tolist())
+    values = [next(means) if isinstance(term, Tensor) else float(term) for term in terms]
     for (batch, name, sums), value in zip(names, values, strict=True):
         if not math.isfinite(value):
             ids = ", ".join(batch.row_ids[:8]) + (", ..." if len(batch.row_ids) > 8 else "")
@@ -287,12 +297,16 @@ def restore(tensors: Mapping[str, Tensor], saved: Mapping, model: Model, adamw: 
     for name, tensor in tensors.items():
         kind, _, rest = name.partition("/")
         parts[kind][rest] = tensor
+    then, now = ({name: tuple(t.shape) for name, t in of.items()} for of in (parts["model"], model.state_dict()))
+    if differ := [name for name in {**then, **now} if then.get(name) != now.get(name)]:
+        raise ValueError(f"{differ[0]} was {then.get(differ[0])} and is {now.get(differ[0])}")
     model.load_state_dict(parts["model"])
     for name, parameter in model.named_parameters():
         own = {key.rpartition("/")[2]: t for key, t in parts["adamw"].items() if key.rpartition("/")[0] == name}
         if own:
             adamw.state[parameter] = {key: tensor.to(parameter.device) for key, tensor in own.items()}
-    scaler.load_state_dict(saved["scaler"])
+    if saved["scaler"]:  # empty where the run began on a device that needs none
+        scaler.load_state_dict(saved["scaler"])
     set_random_state({f"random/{name}": tensor for name, tensor in parts["random"].items()})
     return State(**saved["state"])
 
@@ -306,7 +320,11 @@ def train(node: Node, done: Mapping[str, Done]) -> None:
         tasks = list(experiment.tasks(done) if callable(experiment.tasks) else experiment.tasks)
         torch.manual_seed(node.seed)
         model = experiment.model(tasks, done).to(device())
-        model.precision = precision(device())
+        model.precision = precision(model.device, model.encoder.config.width)
+        for task in tasks:
+            if task.name not in model.heads:
+                raise UserError(f"{experiment.name}: the model has no head called {task.name}, as the task is; add it")
+            checkpoints.judge_head(folder, model.encoder.config, model.heads[task.name], task.labels)
         finish.describe(folder, node, tasks, model)
         state = fit(
             experiment,

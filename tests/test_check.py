@@ -113,6 +113,20 @@ def test_more_ids_than_embeddings_are_refused_and_fewer_are_not(tmp_path, rows_o
         checked(experiment, tmp_path)
 
 
+@pytest.mark.parametrize("name", ["", "a/b", "../a", "v1.0", "a\\b"])
+def test_names_that_would_be_other_folders_are_refused(tmp_path, name):
+    with pytest.raises(UserError, match="a task cannot be called"):
+        replace(tiny.task("one"), name=name)
+    if name != "v1.0":
+        with pytest.raises(UserError, match="an experiment cannot be called"):
+            made(tmp_path, tiny.task("one"), name=name)
+
+
+def test_a_batch_of_no_rows_is_refused(tmp_path):
+    with pytest.raises(UserError, match="a batch of 0 rows"):
+        made(tmp_path, tiny.task("one"), batch=0)
+
+
 def test_all_mistakes_are_told_at_once(tmp_path):
     wrong = replace(tiny.task("one"), metric="macro_f2", columns={"soft": np.zeros((7, 3))})
     with pytest.raises(UserError) as error:

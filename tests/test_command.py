@@ -1,14 +1,19 @@
 """Proves that the flags of a run are frozen and that a wrong name gets one line with the right one, and exit code 2."""
 
+import errno
+import os
 import subprocess
 import sys
+from dataclasses import make_dataclass
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from rocl import command, train
+from rocl import command, runs, train
 from rocl.download import UserError
-from rocl.experiment import Scale, load
+from rocl.experiment import Scale, load, named
 
 ROOT = Path(__file__).parents[1]
 
@@ -34,10 +39,15 @@ def test_a_wrong_flag_or_scale_gets_the_nearest_right_one(arguments, near):
         train.parse(arguments)
 
 
-@pytest.mark.parametrize("seeds", ["5-1", "x", "1-x", "-3"])
+@pytest.mark.parametrize("seeds", ["5-1", "x", "1-x", "-3", "1-²"])
 def test_seeds_that_are_no_range_are_refused(seeds):
-    with pytest.raises(UserError):
+    with pytest.raises(UserError, match=f"--seeds {seeds}: "):
         train.parse(["x.py", f"--seeds={seeds}"])
+
+
+def test_a_seed_below_zero_is_refused():
+    with pytest.raises(UserError, match="--seed -1: seeds count from 0"):
+        train.parse(["x.py", "--seed", "-1"])
 
 
 def test_a_range_of_seeds_includes_its_last():
@@ -105,6 +115,48 @@ def test_the_exit_code_tells_a_mistake_from_success(arguments, code, words):
     done = subprocess.run([sys.executable, "-m", "rocl.train", *arguments], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == code and words in done.stdout + done.stderr
     assert "Traceback" not in done.stderr and len(done.stderr.splitlines()) == (code == 2)
+
+
+@pytest.mark.parametrize("reason", [errno.EACCES, errno.ENOSPC, errno.ENOTDIR])
+def test_a_disk_that_cannot_be_written_is_one_line(capsys, reason):
+    def full(arguments):
+        raise OSError(reason, os.strerror(reason), "runs/x")
+
+    assert command.run(full, []) == 2
+    assert capsys.readouterr().err == f"rocl: runs/x cannot be written or read: {os.strerror(reason)}\n"
+
+
+def test_letters_that_a_terminal_does_not_know_stop_nothing():
+    code = "import sys; from rocl import command; sys.exit(command.run(lambda arguments: print('șț'), []))"
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stdout) == (0, "\\u0219\\u021b\n")
+
+
+def test_a_file_that_another_module_hides_is_refused(tmp_path):
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "serialization.py").write_text("")
+    with pytest.raises(UserError, match="another module called torch.serialization; rename"):
+        load(tmp_path / "torch" / "serialization.py", Scale.SAMPLE)
+
+
+def test_keys_of_several_types_are_values_too():
+    assert named({"a": 3, 1: 2}, "x") == {"a": 3, "1": 2}
+
+
+def test_values_that_differ_in_type_alone_are_told_apart():
+    first, second = (make_dataclass(name, ["margin"])(0.5) for name in ("First", "Second"))
+    assert named(first, "x") != named(second, "x")
+    assert named(partial(load, function=1), "x") != named(partial(named, function=1), "x")
+    assert named(np.zeros(4, np.int32), "x") != named(np.zeros((2, 2), np.float32), "x")
+
+
+def test_a_link_that_an_editor_leaves_beside_an_experiment_is_no_source(tmp_path):
+    (tmp_path / "mine.py").write_text("")
+    (tmp_path / ".#mine.py").symlink_to("someone@somewhere.1")
+    runs.keep_source(tmp_path / "run", tmp_path)
+    kept = (tmp_path / "run" / "source" / "experiments").iterdir()
+    assert runs.code(tmp_path) and [file.name for file in kept] == ["mine.py"]
 
 
 def test_a_name_that_is_like_nothing_gets_no_hint():

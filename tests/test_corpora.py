@@ -477,6 +477,7 @@ def test_your_own_corpus_keeps_ids_and_all_other_columns(tmp_path):
         ("a_jsonl", '{"text": "a", "labels": ["da", "nu"]}\n', "has 2 labels"),
         ("a_jsonl", '{"id": 1, "text": "a", "label": "da"}\n' * 2, "train row 2 has the id 1 of another row"),
         ("a_csv", "text,label\na\n", "row 2: 1 columns, expected 2"),
+        ("a_jsonl", '{"texts": [], "label": "da"}\n', "row 1: no 'text' or 'texts'"),
         ("a_tsv", "text\tlabel\na\n", "row 2: 1 of 2 columns"),
         ("a_txt", "a", "rocl reads .csv, .tsv and .jsonl, not .txt"),
     ],
@@ -486,6 +487,20 @@ def test_a_mistake_in_your_own_file_is_one_line(tmp_path, name, content, said):
     with pytest.raises(UserError) as caught:
         _ = files.corpus("mine", "ro", ("da", "nu"), train=path).splits
     assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_an_empty_file_of_your_own_has_no_rows(tmp_path):
+    for name in ("a_csv", "a_tsv"):
+        (path,) = write(tmp_path, **{name: ""}).values()
+        assert files.corpus("mine", "ro", ("da", "nu"), train=path).splits == {"train": []}
+
+
+def test_a_row_without_a_text_and_a_label_declared_twice_are_refused():
+    rows = {"train": [Row("1", (), ("da",))]}
+    with pytest.raises(UserError, match=r"c: train row 1 \(id 1\) has no text"):
+        _ = Corpus(name="c", language="ro", labels=("da", "nu"), licence="none", read=lambda paths: rows).splits
+    with pytest.raises(UserError, match="c: a label is declared twice: da, da"):
+        _ = Corpus(name="c", language="ro", labels=("da", "da"), licence="none", read=lambda paths: rows).splits
 
 
 def test_a_file_of_your_own_that_is_not_there_is_named(tmp_path):

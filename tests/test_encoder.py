@@ -264,6 +264,14 @@ def test_the_path_of_each_device_is_chosen_and_announced_once(capsys):
     assert attention.choose("cuda", single, 64, 0.0) is attention.sdpa
 
 
+def test_a_gpu_older_than_the_flash_kernel_takes_another_path(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 5))
+    assert attention.choose("cuda", torch.float16, 64, 0.0) is attention.sdpa
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (8, 0))
+    assert attention.choose("cuda", torch.float16, 64, 0.0) is attention.varlen
+
+
 @cuda
 @pytest.mark.parametrize(
     ("path", "dtype", "tolerance"),

@@ -19,7 +19,7 @@ CLI = [sys.executable, "-m", "rocl.predict"]
 def float32():
     with pytest.MonkeyPatch.context() as patch:
         for module in (predict, train):
-            patch.setattr(module, "precision", lambda device: torch.float32)
+            patch.setattr(module, "precision", lambda *_: torch.float32)
         yield
 
 

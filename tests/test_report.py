@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from test_train import made
 
-from rocl import command, report, runs, train
+from rocl import command, finish, report, runs, train
 from rocl.experiment import Experiment, Scale, graph
 from rocl.predict import Done
 
@@ -129,6 +129,18 @@ def test_a_run_of_other_code_is_marked(study, tmp_path):
         assert tables(report.report(study, tmp_path))["## one"][2]["note"].startswith("trained with other code")
     finally:
         runs.write_json(study[1].folder / "run.json", record)
+
+
+def test_a_run_that_went_on_with_other_code_names_both(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "code", lambda folder: "new")
+    assert finish.codes(tmp_path, tmp_path) == "new"
+    runs.write_json(tmp_path / "run.json", {"code": "old"})
+    assert finish.codes(tmp_path, tmp_path) == "new"  # it was stopped before its first checkpoint
+    (tmp_path / "checkpoints").mkdir()
+    runs.write_json(tmp_path / "checkpoints" / "00000001.json", {})
+    assert finish.codes(tmp_path, tmp_path) == "old+new"
+    runs.write_json(tmp_path / "run.json", {"code": "old+new"})
+    assert finish.codes(tmp_path, tmp_path) == "old+new"
 
 
 def test_two_systems_of_one_name_are_told_apart(study, tmp_path):

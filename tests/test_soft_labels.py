@@ -33,7 +33,7 @@ def test_logits_are_those_of_the_best_weights_in_the_order_of_the_rows(teacher):
     task = teacher.tasks()[0]
     logits = teacher.logits(task)
     model = teacher.model().eval()
-    model.precision = predict.precision(predict.device())
+    model.precision = predict.precision(predict.device(), model.encoder.config.width)
     (table,) = predict.tables(model, [task], "train", teacher.node.out)
     with torch.no_grad():
         one_by_one = [model.heads["one"](model.encode(table.batch(np.array([n])))).numpy() for n in range(len(table))]
@@ -64,6 +64,15 @@ def test_outputs_that_were_made_from_other_weights_are_refused(teacher):
     (file,) = (teacher.folder / "outputs").iterdir()
     save_file(load_file(file), file, metadata={"weights": "others"})
     with pytest.raises(UserError, match="made from other weights or texts: remove it"):
+        teacher.logits(task)
+
+
+def test_damaged_outputs_are_told(teacher):
+    task = teacher.tasks()[0]
+    teacher.logits(task)
+    (file,) = (teacher.folder / "outputs").iterdir()
+    file.write_bytes(file.read_bytes()[:20])
+    with pytest.raises(UserError, match="is damaged .*: remove it"):
         teacher.logits(task)
 
 

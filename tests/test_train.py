@@ -18,7 +18,7 @@ from rocl.data import batches
 from rocl.download import UserError
 from rocl.experiment import Experiment, Scale, graph
 from rocl.losses import classify
-from rocl.models.heads import Model, classification_head, mean
+from rocl.models.heads import Model, classification_head, linear, mean
 
 
 def build(tasks, done, *, checkpoint):
@@ -206,6 +206,65 @@ def test_a_loss_that_is_no_number_names_step_task_and_rows_and_leaves_the_checkp
     _, state = runs.latest(tmp_path / "run" / "checkpoints")
     assert 0 < state["state"]["step"] <= 7
     assert all(parameter.isfinite().all() for parameter in model.parameters())
+
+
+def test_a_gradient_that_is_no_number_stops_the_run_before_it_reaches_the_weights(tmp_path):
+    def broken(model, encoded, batch, progress):
+        terms = by_row(model, encoded, batch, progress)
+        root = (encoded.tokens.sum() * 0).sqrt()  # 0, with an infinite slope
+        return {"cross_entropy": terms["cross_entropy"] + (root if progress > 0.5 else 0)}
+
+    experiment = made(tmp_path, steps=12)
+    torch.manual_seed(1)
+    model = experiment.model(experiment.tasks, {})
+    tables = [predict.tables(model, experiment.tasks, split, tmp_path) for split in ("train", "dev")]
+    with pytest.raises(UserError, match="the gradient's norm is nan at step 7"):
+        train.fit(replace(experiment, objective=broken), model, *tables, tmp_path / "run", 1)
+    assert all(parameter.isfinite().all() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("head", "complaint"), [(None, "no head called one"), (linear, "no place for a Pooled: export a classific")]
+)
+def test_a_model_that_could_not_be_left_behind_is_refused_before_step_one(tmp_path, monkeypatch, head, complaint):
+    def wrong(tasks, done):
+        encoder = tiny.checkpoint(tmp_path / "encoder").fresh()
+        return Model(encoder, {"one": head(encoder, 3)} if head else {})
+
+    monkeypatch.setattr(train, "fit", None)
+    wrong.__qualname__ = "wrong"
+    with pytest.raises(UserError, match=complaint):
+        run(replace(made(tmp_path), tasks=[tiny.task("one")], model=wrong), tmp_path / "runs")
+
+
+def test_a_run_goes_on_on_a_device_with_other_generators_and_another_precision(tmp_path):
+    """From a GPU to a CPU, whose checkpoint has one state too many, and from full to half precision."""
+    if torch.cuda.is_available():
+        pytest.skip("a GPU is here: the state of its generator would be read")
+    state = torch.get_rng_state()
+    train.set_random_state({"random/cpu": state, "random/cuda": torch.zeros(16, dtype=torch.uint8)})
+    assert torch.equal(torch.get_rng_state(), state)
+    model = torch.nn.Linear(2, 2)
+    adamw, scaler = torch.optim.AdamW(model.parameters()), torch.amp.GradScaler("cpu", enabled=True)
+    tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()} | {"random/cpu": state}
+    train.restore(tensors, {"scaler": {}, "state": {"step": 3}}, model, adamw, scaler)
+    assert scaler.get_scale() > 1
+
+
+@pytest.mark.parametrize("change", ["labels", "state"])
+def test_a_checkpoint_that_other_code_made_is_refused_in_one_line(tmp_path, monkeypatch, change):
+    experiment, labels = made(tmp_path, steps=2), 4 if change == "labels" else 3
+    tables = [
+        predict.tables(experiment.model(experiment.tasks, {}), experiment.tasks, split, tmp_path)
+        for split in ("train", "dev")
+    ]
+    train.fit(experiment, experiment.model(experiment.tasks, {}), *tables, tmp_path / "run", 1)
+    if change == "state":
+        monkeypatch.setattr(train, "State", lambda step=0: None)
+    encoder = tiny.checkpoint(tmp_path / "encoder").fresh()
+    model = Model(encoder, {name: classification_head(encoder, labels) for name in ("one", "many")})
+    with pytest.raises(UserError, match="run cannot go on: the code that made its checkpoint is not this one [^\n]*$"):
+        train.fit(experiment, model, *tables, tmp_path / "run", 1)
 
 
 def test_the_tiny_tasks_are_learned(tmp_path):

@@ -45,11 +45,15 @@ class Corpus:
     def splits(self) -> Splits:
         splits = self.read({file.name: download.fetch(file) for file in self.files})
         known, ids = set(self.labels), set()
+        if len(known) < len(self.labels):
+            raise download.UserError(f"{self.name}: a label is declared twice: {', '.join(self.labels)}")
         for split, rows in splits.items():
             for number, row in enumerate(rows, 1):
                 if row.id in ids:
                     raise download.UserError(f"{self.name}: {split} row {number} has the id {row.id} of another row")
                 ids.add(row.id)
+                if not row.texts:
+                    raise download.UserError(f"{self.name}: {split} row {number} (id {row.id}) has no text")
                 if strange := [label for label in row.labels if label not in known]:
                     raise download.UserError(
                         f"{self.name}: {split} row {number} (id {row.id}) has the label {strange[0]!r}, "

@@ -122,7 +122,7 @@ def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 raise bad(path, number, f"not a JSON object ({error})") from error
     elif path.suffix in (".csv", ".tsv"):
         rows = quoted(path) if path.suffix == ".csv" else columns(path, lines(path)[0].count("\t") + 1)
-        _, header = next(rows)
+        _, header = next(rows, (1, []))
         for number, fields in rows:
             yield number, dict(zip(header, fields, strict=True))
     else:

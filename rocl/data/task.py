@@ -31,6 +31,10 @@ class Task:
     cuts: tuple[Callable[[Sequence[str]], Sequence[str]], ...] = ()  # each from ids to those that are kept, in order
     columns: Mapping[str, np.ndarray] = field(default_factory=dict)
 
+    def __post_init__(self):
+        if not self.name or set(self.name) & set("/\\.\0"):
+            raise UserError(f"a task cannot be called {self.name!r}: files and heads take its name, choose another")
+
     @property
     def labels(self) -> tuple[str, ...]:
         return self.corpus.labels

@@ -74,14 +74,20 @@ def choose(device: str, dtype: torch.dtype, size: int, dropout: float) -> Callab
     half = dtype in (torch.float16, torch.bfloat16)
     if device == "cpu":
         path, why = grouped, "matmul, softmax, matmul over length-sorted groups"
-    elif half and size % 8 == 0 and size <= 256 and dropout == 0:
+    elif half and size % 8 == 0 and size <= 256 and dropout == 0 and has_flash():
         path, why = varlen, "variable-length flash kernel"
     else:
         path, why = sdpa, "scaled_dot_product_attention over length-sorted groups"
         if half:
-            why += f" (the flash kernel takes no dropout and head sizes 8, 16 .. 256; here {dropout:g} and {size})"
+            takes = "no dropout, head sizes 8, 16 .. 256, GPUs from Ampere on"
+            why += f" (the flash kernel takes {takes}; here {dropout:g} and {size})"
     announce(f"attention on {device}, {str(dtype).removeprefix('torch.')}, dropout {dropout:g}: {why}")
     return path
+
+
+def has_flash() -> bool:
+    """Whether the GPU runs the flash kernel, which those before Ampere (V100, T4) do not."""
+    return not torch.cuda.is_available() or torch.cuda.get_device_capability() >= (8, 0)
 
 
 @cache

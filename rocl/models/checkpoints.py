@@ -269,11 +269,7 @@ def write(
             pooler = {"pooler.weight": torch.eye(config.width), "pooler.bias": torch.zeros(config.width)}
             tensors |= _named(pooler, family.names)
     else:
-        if not isinstance(head, Classifier) or head.family != config.family:
-            name = f"{family.classes}ForSequenceClassification"
-            raise UserError(f"{folder}: {name} has no place for a {type(head).__name__}: export a classification_head")
-        if len(labels) != head.output.out_features:
-            raise UserError(f"{folder}: {len(labels)} labels for a head of {head.output.out_features}: name each")
+        judge_head(folder, config, head, labels)
         about["architectures"] = [f"{family.classes}ForSequenceClassification"]
         about["id2label"] = {str(number): label for number, label in enumerate(labels)}
         about["label2id"] = {label: number for number, label in enumerate(labels)}
@@ -284,6 +280,15 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     _put(folder / "model.safetensors", lambda path: save_file(tensors, path, metadata={"format": "pt"}))
     _write_json(folder / "config.json", about)
+
+
+def judge_head(folder: Path, config: Config, head: nn.Module, labels: Sequence[str]) -> None:
+    """UserError if `write` could not put this head with these labels into a folder."""
+    if not isinstance(head, Classifier) or head.family != config.family:
+        name = f"{FAMILIES[config.family].classes}ForSequenceClassification"
+        raise UserError(f"{folder}: {name} has no place for a {type(head).__name__}: export a classification_head")
+    if len(labels) != head.output.out_features:
+        raise UserError(f"{folder}: {len(labels)} labels for a head of {head.output.out_features}: name each")
 
 
 def _named(state: Mapping[str, Tensor], names: Mapping[str, Sequence[str]]) -> dict[str, Tensor]:
