@@ -44,7 +44,7 @@ KEPT = 2  # checkpoints: the last, and the one before in case it is damaged
 
 def write(path: Path, text: str) -> None:
     """The file holds all of the text or what it held before, whenever the machine stops."""
-    part = path.with_name(f"{path.name}.part")
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")  # two processes may write the same baselines
     with part.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()

@@ -268,9 +268,9 @@ def test_a_checkpoint_that_other_code_made_is_refused_in_one_line(tmp_path, monk
 
 
 def test_the_tiny_tasks_are_learned(tmp_path):
-    folder = run(made(tmp_path, steps=150, learning_rate=5e-3), tmp_path / "runs")
+    folder = run(made(tmp_path, steps=400, learning_rate=3e-3), tmp_path / "runs")
     scores = runs.read_json(folder / "done")["scores"]
-    assert scores["one"]["test"]["accuracy"] > 0.8 and scores["many"]["test"]["macro_f1"] > 0.8
+    assert scores["one"]["test"]["accuracy"] > 0.9 and scores["many"]["test"]["macro_f1"] > 0.75
 
 
 def test_a_scalar_that_is_only_told_is_logged_and_not_minimised(tmp_path):
