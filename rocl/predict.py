@@ -96,14 +96,14 @@ class Done:
 
     def predict(self, task: Task, split: str, head: str) -> np.ndarray:
         """What one of its heads says of the rows of a split, (rows, C), kept on disk beside what it depends on."""
-        texts = hashlib.sha256("\n".join("\0".join(row.texts) for row in task.rows(split)).encode()).hexdigest()
-        key = {"weights": self.record["sha256"], "texts": texts, "max_length": str(task.max_length), "head": head}
-        name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:8]
+        texts = hashlib.sha256(json.dumps([row.texts for row in task.rows(split)]).encode()).hexdigest()
+        key = json.dumps([self.record["sha256"], head, task.max_length, texts])
+        name = hashlib.sha256(key.encode()).hexdigest()[:8]
         path = self.folder / "outputs" / f"{task.name}-{split}-{name}.safetensors"
         if path.exists():
             try:
                 with safe_open(path, framework="np") as file:
-                    if file.metadata() != key:
+                    if (file.metadata() or {}).get("key") != key:
                         raise UserError(f"{path} was made from other weights or texts: remove it to have it made again")
                     return file.get_tensor("outputs")
             except SafetensorError as error:
@@ -116,7 +116,7 @@ class Done:
         said = outputs(model, tables(model, [task], split, self.node.out)[0], model.heads[head])
         path.parent.mkdir(exist_ok=True)
         part = path.with_suffix(f".{os.getpid()}.part")  # two students may ask one teacher at the same time
-        save_file({"outputs": said}, part, metadata=key)
+        save_file({"outputs": said}, part, metadata={"key": key})  # one entry: several come in any order
         part.replace(path)
         return said
 

@@ -35,7 +35,7 @@ def outcome(out: Path) -> dict[str, str]:
             lines = [json.loads(line) for line in path.read_text().splitlines()]
             files[name] = json.dumps([{k: v for k, v in line.items() if k != "clock"} for line in lines])
         elif path.is_file() and (
-            path.name in ("weights.safetensors", "done") or path.parent.name in ("predictions", "model")
+            path.name in ("weights.safetensors", "done") or path.parent.name in ("predictions", "outputs", "model")
         ):
             files[name] = runs.digest(path)
     return files

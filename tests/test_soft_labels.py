@@ -62,7 +62,7 @@ def test_outputs_that_were_made_from_other_weights_are_refused(teacher):
     task = teacher.tasks()[0]
     teacher.logits(task)
     (file,) = (teacher.folder / "outputs").iterdir()
-    save_file(load_file(file), file, metadata={"weights": "others"})
+    save_file(load_file(file), file, metadata={"key": "others"})
     with pytest.raises(UserError, match="made from other weights or texts: remove it"):
         teacher.logits(task)
 
