@@ -68,14 +68,10 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 def digest(path: Path) -> str:
     """Hex sha256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if sys.version_info >= (3, 11) else _digest(file)
-
-
-def _digest(file) -> str:
     sha = hashlib.sha256()
-    while block := file.read(1 << 20):
-        sha.update(block)
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            sha.update(block)
     return sha.hexdigest()
 
 

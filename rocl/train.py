@@ -158,18 +158,17 @@ def backward(
         for batch, encoded in pieces:
             terms = experiment.objective(model, encoded, batch, progress)
             told.append((batch, terms))
-            loss = loss + sum(t.mean() for t in terms.values() if isinstance(t, Tensor)) * len(batch.row_ids) / len(
-                pairs
-            )
+            mean = sum(term.mean() for term in terms.values() if isinstance(term, Tensor))
+            loss = loss + mean * len(batch.row_ids) / len(pairs)
         scaler.scale(loss).backward()
 
     at_once: list[batches.Batch] = []
     for number in np.unique(pairs[:, 0]):
         table, rows = tables[number], pairs[pairs[:, 0] == number, 1]
-        parts = [table.batch(part).to(model.device) for part in table.cut(rows, experiment.token_budget)]
+        cuts = list(table.cut(rows, experiment.token_budget))
+        parts = [table.batch(cut).to(model.device) for cut in cuts]
         if experiment.together and len(parts) > 1:
-            whole = table.batch(np.concatenate([part for part in table.cut(rows, experiment.token_budget)]))
-            encode_together(model, whole.to(model.device), parts, judge)
+            encode_together(model, table.batch(np.concatenate(cuts)).to(model.device), parts, judge)
             continue
         for part in parts:
             if at_once and sum(len(batch.ids) for batch in (*at_once, part)) > experiment.token_budget:
