@@ -19,8 +19,8 @@ from rocl import command, metrics
 from rocl.data import tokens
 from rocl.data.statistics import statistics
 from rocl.data.task import Task
-from rocl.download import UserError
-from rocl.experiment import Experiment, Node, Scale, graph, load, within
+from rocl.errors import UserError, hint
+from rocl.experiment import Experiment, Node, graphs, parsed, parser, within
 from rocl.models.checkpoints import Checkpoint, read_config
 from rocl.models.encoder import Config, Encoder
 from rocl.predict import device, precision
@@ -121,7 +121,7 @@ def judge_rows(task: Task, facts: Mapping) -> Iterator[Finding]:
         return
     gold = np.eye(len(task.labels))
     if task.metric not in (known := list(metrics.scores(gold, gold, task.labels, task.kind))):
-        yield True, f"for labels of its kind there is no metric {task.metric!r}{command.hint(task.metric, known)}"
+        yield True, f"for labels of its kind there is no metric {task.metric!r}{hint(task.metric, known)}"
 
 
 def judge_tokens(task: Task, packs: Packs, config: Config, tokenizer: tokens.Tokenizer) -> Iterator[Finding]:
@@ -224,13 +224,7 @@ def pace(config: Config, length: int) -> tuple[float, float]:
 
 
 def main(arguments: Sequence[str]) -> None:
-    parser = command.Parser(prog="python -m rocl.check", description=__doc__)
-    parser.add_argument("file", type=Path, help="an experiment file, such as experiments/mtkd.py")
-    parser.add_argument("--scale", choices=[s.value for s in Scale], default="sample", help="default: sample")
-    parser.add_argument("--out", type=Path, default=Path("runs"), metavar="DIR", help="default: runs")
-    options = parser.parse_args(arguments)
-    scale = Scale(options.scale)
-    check(graph(load(options.file, scale), scale, 1, options.out, options.file))
+    check(graphs(parsed(parser("python -m rocl.check", __doc__), arguments)))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,13 @@
 """What rocl's commands share: flags with "did you mean", one-line errors, and exit codes 0, 2, 130 and 143."""
 
 import argparse
-import difflib
 import errno
 import re
 import sys
 from collections.abc import Callable, Sequence
 
 from rocl import interrupts
-from rocl.download import UserError
+from rocl.errors import UserError, nearest
 
 MACHINE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST}
 
@@ -27,18 +26,6 @@ class Parser(argparse.ArgumentParser):
                 message += f" (did you mean {near}?)"
                 break
         raise UserError(f"{message}; {self.prog} --help shows what there is")
-
-
-def nearest(word: str, known: Sequence[str]) -> str | None:
-    """The known word that a mistyped one most probably meant."""
-    near = difflib.get_close_matches(word, known, n=1)
-    return near[0] if near else None
-
-
-def hint(word: str, known: Sequence[str]) -> str:
-    """What a message about a wrong name ends with, where there is a name like it."""
-    near = nearest(word, known)
-    return f" (did you mean {near}?)" if near else ""
 
 
 def run(main: Callable[[Sequence[str]], None], arguments: Sequence[str] | None = None) -> int:

@@ -1,6 +1,5 @@
 """Files that come from elsewhere: found in the data folder or downloaded into it, always with their sha256 verified."""
 
-import hashlib
 import os
 import time
 import zipfile
@@ -13,14 +12,13 @@ from filelock import FileLock
 from tqdm import tqdm
 from urllib3.exceptions import HTTPError  # what requests lets through while a body is read
 
+from rocl import disk
+from rocl.errors import UserError
+
 ATTEMPTS = 5  # connections a file may take before we give up; each goes on where the last one ended
 PAUSE = 1.0  # seconds before the second connection, doubled before each further one
 TIMEOUT = (10, 30)  # seconds to connect, and between two pieces: a slow peer goes on, a silent one is left
 BROKEN = (requests.ConnectionError, requests.Timeout, HTTPError)
-
-
-class UserError(Exception):
-    """A mistake of the user's or of their machine's, told in one line that holds the fix."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,14 +186,10 @@ def _unpack(file: File, partial: Path) -> str:
 
 def _wrong(file: File, path: Path) -> str:
     """How the bytes at a path differ from the pinned ones, or ""."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as opened:
-        while block := opened.read(1 << 20):
-            digest.update(block)
-    if digest.hexdigest() == file.sha256:
+    if (found := disk.digest(path)) == file.sha256:
         return ""
     size = path.stat().st_size
-    return f"sha256 {digest.hexdigest()} ({size:,} bytes), expected {file.sha256} ({file.size:,} bytes)"
+    return f"sha256 {found} ({size:,} bytes), expected {file.sha256} ({file.size:,} bytes)"
 
 
 def _by_hand(file: File) -> str:

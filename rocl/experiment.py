@@ -20,10 +20,10 @@ import numpy as np
 from torch import Tensor
 
 from rocl import command
-from rocl.command import hint
 from rocl.data.batches import Sampling, proportional
 from rocl.data.task import Task
-from rocl.download import UserError, describe, fetch, missing, offline
+from rocl.download import describe, fetch, missing, offline
+from rocl.errors import UserError, hint
 from rocl.models.checkpoints import Checkpoint
 from rocl.models.heads import Model
 
@@ -267,6 +267,13 @@ def graph(experiment: Experiment, scale: Scale, seed: int, out: Path, source: Pa
 
     visit(experiment, seed, ())
     return list(nodes.values())
+
+
+def graphs(options: Namespace) -> list[Node]:
+    """The graph of an experiment file for every seed, each node once: what the options of a command ask for."""
+    experiment = load(options.file, options.scale)
+    nodes = [graph(experiment, options.scale, seed, options.out, options.file) for seed in options.seeds]
+    return list({node.folder: node for several in nodes for node in several}.values())
 
 
 def parser(prog: str, description: str) -> command.Parser:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from rocl import metrics, pictures, runs
+from rocl import disk, metrics, pictures, runs
 from rocl.data import tokens
 from rocl.data.batches import Table
 from rocl.data.statistics import statistics
@@ -31,9 +31,9 @@ def describe(folder: Path, node: Node, tasks: Sequence[Task], model: Model) -> N
     runs.keep_source(folder, source)
     record = {"seed": node.seed, "values": node.values, "code": codes(folder, source), "file": node.source.name}
     record |= {"parameters": sum(p.numel() for p in model.parameters()), "precision": str(model.precision)}
-    runs.write_json(folder / "run.json", record | {"environment": runs.environment()})
-    runs.write_json(folder / "data.json", {task.name: statistics(task) for task in tasks})
-    describe_on_board(folder, node, tasks, runs.read_json(folder / "run.json"))
+    disk.write_json(folder / "run.json", record | {"environment": runs.environment()})
+    disk.write_json(folder / "data.json", {task.name: statistics(task) for task in tasks})
+    describe_on_board(folder, node, tasks, disk.read_json(folder / "run.json"))
 
 
 def codes(folder: Path, source: Path) -> str:
@@ -41,7 +41,7 @@ def codes(folder: Path, source: Path) -> str:
     now = runs.code(source)
     if not any((folder / "checkpoints").glob("*.json")) or not (folder / "run.json").exists():
         return now
-    before = runs.read_json(folder / "run.json")["code"]
+    before = disk.read_json(folder / "run.json")["code"]
     return before if before.split("+")[-1] == now else f"{before}+{now}"
 
 
@@ -102,10 +102,10 @@ def finish(folder: Path, node: Node, tasks: Sequence[Task], model: Model, best: 
         tokens.write(tokenizer, place, task.max_length)
         decision = {"task": task.name, "kind": task.kind, "labels": task.labels, "max_length": task.max_length}
         decision["thresholds"] = None if thresholds is None else thresholds.tolist()
-        runs.write_json(place / "decision.json", decision)
+        disk.write_json(place / "decision.json", decision)
     project(log, step, model, tables(model, tasks, "dev", node.out))
     log.close()
-    runs.write_json(folder / "done", {"tasks": names, "scores": scores, "best": best, "sha256": runs.digest(weights)})
+    disk.write_json(folder / "done", {"tasks": names, "scores": scores, "best": best, "sha256": disk.digest(weights)})
     shutil.rmtree(folder / "checkpoints")
 
 
@@ -118,7 +118,7 @@ def write_predictions(path: Path, table: Table, probable: np.ndarray, predicted:
     for row_id, gold, (names, shares) in zip(table.ids, table.columns["labels"], said, strict=True):
         line = {"id": row_id, "gold": [n for n, g in zip(labels, gold, strict=True) if g], "predicted": names}
         lines.append(json.dumps(line | {"probabilities": shares}, ensure_ascii=False))
-    runs.write(path, "\n".join(lines) + "\n")
+    disk.write(path, "\n".join(lines) + "\n")
 
 
 def draw(

@@ -23,12 +23,12 @@ from safetensors.numpy import save_file
 from safetensors.torch import load_file
 from torch import Tensor
 
-from rocl import command, runs
+from rocl import command, disk
 from rocl.data import batches, tokens
 from rocl.data.corpus import Corpus, Row
 from rocl.data.task import Task
 from rocl.decisions import decide, named, probabilities
-from rocl.download import UserError
+from rocl.errors import UserError, hint
 from rocl.experiment import Node
 from rocl.models import checkpoints
 from rocl.models.encoder import Encoder
@@ -55,7 +55,7 @@ class Needs(dict[str, "Done"]):
     """Finished needs by name; a wrong name is told with the nearest right one."""
 
     def __missing__(self, name: str):
-        raise UserError(f"there is no need {name!r} among {', '.join(self) or 'none'}{command.hint(name, list(self))}")
+        raise UserError(f"there is no need {name!r} among {', '.join(self) or 'none'}{hint(name, list(self))}")
 
 
 class Done:
@@ -66,7 +66,7 @@ class Done:
 
     @cached_property
     def record(self) -> dict:
-        return runs.read_json(self.folder / "done")
+        return disk.read_json(self.folder / "done")
 
     @property
     def scores(self) -> dict:
@@ -85,7 +85,7 @@ class Done:
         """The whole model with every head, built as the experiment builds it, with the best weights."""
         model = self.node.experiment.model(self.tasks(), self.needs)
         weights = self.folder / "weights.safetensors"
-        if not weights.exists() or runs.digest(weights) != self.record["sha256"]:
+        if not weights.exists() or disk.digest(weights) != self.record["sha256"]:
             raise UserError(f"{weights} is not what its run left there: remove {self.folder} and run it again")
         model.load_state_dict(load_file(weights))
         return model
@@ -112,13 +112,19 @@ class Done:
         model.precision = precision(model.device, model.encoder.config.width)
         if head not in model.heads:
             names = list(model.heads)
-            raise UserError(f"{self.folder} has no head {head!r}, only {', '.join(names)}{command.hint(head, names)}")
+            raise UserError(f"{self.folder} has no head {head!r}, only {', '.join(names)}{hint(head, names)}")
         said = outputs(model, tables(model, [task], split, self.node.out)[0], model.heads[head])
-        path.parent.mkdir(exist_ok=True)
-        part = path.with_suffix(f".{os.getpid()}.part")  # two students may ask one teacher at the same time
-        save_file({"outputs": said}, part, metadata={"key": key})  # one entry: several come in any order
-        part.replace(path)
+        with disk.whole(path) as part:
+            save_file({"outputs": said}, part, metadata={"key": key})  # one entry: several come in any order
         return said
+
+
+def results(nodes: Sequence[Node]) -> list[Done]:
+    """What each of these nodes leaves, or will leave; the needs of a node stand before it."""
+    done: dict[Path, Done] = {}
+    for node in nodes:
+        done[node.folder] = Done(node, {name: done[need.folder] for name, need in node.needs.items()})
+    return list(done.values())
 
 
 def tables(model: Model, tasks: list[Task], split: str, out: Path) -> list[batches.Table]:
@@ -148,13 +154,13 @@ class Classifier:
     """A finished run on new texts, from its Hugging Face folders alone: one encoder, and a head for each task."""
 
     def __init__(self, run: Path):
-        names = runs.read_json(run / "done")["tasks"]
+        names = disk.read_json(run / "done")["tasks"]
         folders = [model_folder(run, name, names) for name in names]
         encoder, head = checkpoints.read_classifier(folders[0])
         heads = [head, *(checkpoints.read_head(folder, encoder) for folder in folders[1:])]
         self.model = Model(encoder, dict(zip(names, heads, strict=True))).to(device())
         self.model.precision = precision(device(), encoder.config.width)
-        self.decisions = [runs.read_json(folder / "decision.json") for folder in folders]
+        self.decisions = [disk.read_json(folder / "decision.json") for folder in folders]
         self.tokenizer = tokens.tokenizer(encoder.source)
         self.texts = self.cut = 0  # how many it was given, and how many of them were longer than a task reads
 
@@ -190,7 +196,7 @@ def finished(run: Path) -> Path:
     if (run / "done").exists():
         return run
     if (run / "run.json").exists():
-        again = runs.read_json(run / "run.json")["environment"]["command"]
+        again = disk.read_json(run / "run.json")["environment"]["command"]
         raise UserError(f"{run} is not finished: the command that began it goes on with it ({again})")
     others = sorted(done.parent for depth in ("*", "*/*", "*/*/*") for done in run.glob(f"{depth}/done"))
     raise UserError(

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from rocl import baselines, command, runs
+from rocl import baselines, command, disk, runs
 from rocl.data.task import Task
-from rocl.experiment import Node, graph, load, parsed, parser
-from rocl.predict import Done
+from rocl.experiment import Node, graphs, parsed, parser
+from rocl.predict import Done, results
 
 COLUMNS = {
     "accuracy": "accuracy",
@@ -61,22 +61,22 @@ def report(done: Sequence[Done], folder: Path, missing: Sequence[Node] = ()) -> 
     kinds: dict[tuple, str] = {}
     for run in done:
         for task in run.tasks():
-            key = (task.language == "en", task.name, task.corpus.digest)
+            key = (task.name, task.corpus.digest)
             if "test" in run.scores[task.name]:
                 kinds[key] = task.kind
                 add(tables.setdefault(key, {}), run, task)
-    keys = sorted(tables, key=lambda key: key[0])  # the English twins last, else in the graph's order
-    losers = [f"{line.name} on {key[1]}" for key in keys for line in tables[key].values() if loses(line, tables[key])]
+    keys = sorted(tables, key=lambda key: -len(tables[key]))  # what most systems learn, then in the graph's order
+    losers = [f"{line.name} on {key[0]}" for key in keys for line in tables[key].values() if loses(line, tables[key])]
     first = f"Below {TFIDF} in macro-F1: {', '.join(losers)}." if losers else f"No system is below {TFIDF} in macro-F1."
     parts = [first if tables else "No finished run has test rows." if done else "No run is finished."]
     if missing:
         parts.append("Not run: " + ", ".join(f"{node.experiment.name} (seed {node.seed})" for node in missing) + ".")
     parts += [HOW] * bool(tables)
     for key in keys:
-        parts += [f"## {key[1]}", table(tables[key], COLUMNS)]
+        parts += [f"## {key[0]}", table(tables[key], COLUMNS)]
         if kinds[key] == "many":
             parts.append(
-                f"{key[1]} as the REDv2 authors' code counts, at threshold 0.5, to compare with their figures:"
+                f"{key[0]} as the REDv2 authors' code counts, at threshold 0.5, to compare with their figures:"
             )
             parts.append(table(tables[key], AUTHORS))
     if done:
@@ -86,7 +86,7 @@ def report(done: Sequence[Done], folder: Path, missing: Sequence[Node] = ()) -> 
         ]
     text = "\n\n".join(parts) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
-    runs.write(folder / "report.md", text)
+    disk.write(folder / "report.md", text)
     return text
 
 
@@ -99,7 +99,7 @@ def add(lines: Lines, run: Done, task: Task) -> None:
     line = lines.setdefault(node.title, Line(node.experiment.name, [*facts, node.encoder]))
     line.scores.append(run.scores[task.name]["test"])
     line.seeds.append(node.seed)
-    if runs.read_json(run.folder / "run.json")["code"] != runs.code(node.source.parent):
+    if disk.read_json(run.folder / "run.json")["code"] != runs.code(node.source.parent):
         line.notes = ["trained with other code"]
 
 
@@ -132,9 +132,9 @@ def cell(metric: str, values: Sequence[float]) -> str:
 
 def history(run: Done) -> list[str]:
     """How a run went: its best look at dev, the time over all its interruptions, and where."""
-    best, about = run.record["best"], runs.read_json(run.folder / "run.json")
+    best, about = run.record["best"], disk.read_json(run.folder / "run.json")
     clock = run.folder / "clock.json"
-    seconds = f"{runs.read_json(clock)['seconds']:.0f} s" if clock.exists() else "not recorded"
+    seconds = f"{disk.read_json(clock)['seconds']:.0f} s" if clock.exists() else "not recorded"
     where = about["environment"]
     machine = f"{where['device']}, {where['threads']} threads, {about['precision']}, torch {where['torch']}"
     return [run.node.title, str(run.node.seed), str(best["step"]), f"{100 * best['score']:.1f}", seconds, machine]
@@ -145,19 +145,14 @@ def baseline(task: Task, node: Node) -> dict[str, Mapping[str, float]]:
     path = node.out / "baselines" / f"{task.rows_digest}.json"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        runs.write_json(path, {"majority": baselines.majority(task)["test"], TFIDF: baselines.tfidf(task)["test"]})
-    return runs.read_json(path)
+        disk.write_json(path, {"majority": baselines.majority(task)["test"], TFIDF: baselines.tfidf(task)["test"]})
+    return disk.read_json(path)
 
 
 def main(arguments: Sequence[str]) -> None:
     options = parsed(parser("python -m rocl.report", __doc__), arguments)
-    experiment = load(options.file, options.scale)
-    done: dict[Path, Done] = {}
-    for seed in options.seeds:
-        nodes = graph(experiment, options.scale, seed, options.out, options.file)
-        for node in nodes:
-            done[node.folder] = Done(node, {name: done[need.folder] for name, need in node.needs.items()})
-    trained = [run for run in done.values() if run.node.experiment.objective]
+    nodes = graphs(options)
+    trained = [run for run in results(nodes) if run.node.experiment.objective]
     finished = [run for run in trained if (run.folder / "done").exists()]
     print(report(finished, nodes[-1].folder, [run.node for run in trained if run not in finished]))
 

@@ -34,7 +34,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import rocl
-from rocl.download import UserError
+from rocl import disk
+from rocl.errors import UserError
 
 PACKAGE = Path(rocl.__file__).parent
 DETAIL = re.compile(r"/(precision|recall|support|redv2_authors)/|/micro_(precision|recall)$")  # no curves of these
@@ -42,37 +43,10 @@ BY_LABEL = re.compile(r"^(dev|test)/(.*)/f1/")  # these make a group of their ow
 KEPT = 2  # checkpoints: the last, and the one before in case it is damaged
 
 
-def write(path: Path, text: str) -> None:
-    """The file holds all of the text or what it held before, whenever the machine stops."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")  # two processes may write the same baselines
-    with part.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
-
-
-def write_json(path: Path, value: Any) -> None:
-    write(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
-
-
-def read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
 def markdown(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A table, a line a row."""
     rows = [[" ".join(str(cell).split()).replace("|", "\\|") for cell in row] for row in rows]
     return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows))
-
-
-def digest(path: Path) -> str:
-    """Hex sha256 of a file's bytes."""
-    sha = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            sha.update(block)
-    return sha.hexdigest()
 
 
 @contextmanager
@@ -99,7 +73,7 @@ def beside(experiments: Path) -> list[Path]:
 def code(experiments: Path) -> str:
     """Hex digest of rocl's own source and of the experiment files beside the one that runs."""
     files = sorted(PACKAGE.rglob("*.py")) + sorted(beside(experiments))
-    return hashlib.sha256(b"".join(digest(file).encode() for file in files)).hexdigest()[:16]
+    return hashlib.sha256(b"".join(disk.digest(file).encode() for file in files)).hexdigest()[:16]
 
 
 def keep_source(folder: Path, experiments: Path) -> None:
@@ -157,31 +131,27 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[
     """
     path = folder / f"{step:08d}.safetensors"
     write_tensors(path, tensors)
-    files = {name: digest(folder / name) for name in (path.name, state.get("best")) if name}
-    write_json(path.with_suffix(".json"), {"files": files, **state})
+    files = {name: disk.digest(folder / name) for name in (path.name, state.get("best")) if name}
+    disk.write_json(path.with_suffix(".json"), {"files": files, **state})
     kept = sorted(folder.glob("*.json"))[-KEPT:]
-    names = {name for file in kept for name in (file.name, *read_json(file)["files"])}
+    names = {name for file in kept for name in (file.name, *disk.read_json(file)["files"])}
     for file in folder.iterdir():
         if file.name not in names:
             file.unlink()
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, part)
-    with part.open("rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    with disk.whole(path) as part:
+        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, part)
 
 
 def latest(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """Tensors and state of the newest checkpoint that is whole; a damaged one is told and passed over."""
     for path in sorted(folder.glob("*.json"), reverse=True):
         try:
-            state = read_json(path)
+            state = disk.read_json(path)
             for name, checksum in state["files"].items():
-                if digest(folder / name) != checksum:
+                if disk.digest(folder / name) != checksum:
                     raise ValueError(f"the checksum of {name} differs")
             return load_file(path.with_suffix(".safetensors")), state
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:

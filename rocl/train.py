@@ -16,15 +16,15 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from rocl import check, command, finish, metrics, optimizer, report, runs
+from rocl import check, command, disk, finish, metrics, optimizer, report, runs
 from rocl.data import batches
 from rocl.data.task import Task
-from rocl.download import UserError
-from rocl.experiment import Experiment, Node, changed, graph, load, parsed, parser
+from rocl.errors import UserError
+from rocl.experiment import Experiment, Node, changed, graph, graphs, parsed, parser
 from rocl.interrupts import Interrupted, held
 from rocl.models import checkpoints
 from rocl.models.heads import Encoded, Model
-from rocl.predict import Done, device, outputs, precision, tables
+from rocl.predict import Done, device, outputs, precision, results, tables
 
 REHEARSED = 64  # rows of a split in a dry run
 LOOKS = 100  # log lines of a run while it trains
@@ -333,16 +333,14 @@ def train(node: Node, done: Mapping[str, Done]) -> None:
             folder,
             node.seed,
         )
-        runs.write_json(folder / "clock.json", {"seconds": round(state.seconds, 1)})
+        disk.write_json(folder / "clock.json", {"seconds": round(state.seconds, 1)})
         log = runs.Log(folder, state.log_size, state.step)
         finish.finish(folder, node, tasks, model, state.best, log, state.step)
 
 
 def main(arguments: Sequence[str]) -> None:
     options = parse(arguments)
-    experiment = load(options.file, options.scale)
-    graphs = [graph(experiment, options.scale, seed, options.out, options.file) for seed in options.seeds]
-    nodes = list({node.folder: node for nodes in graphs for node in nodes}.values())
+    nodes = graphs(options)
     check.check(nodes)
     if options.dry_run:
         rehearse(nodes[-1])
@@ -353,12 +351,11 @@ def main(arguments: Sequence[str]) -> None:
 
 def walk(nodes: Sequence[Node]) -> list[Done]:
     """Trains what is not done yet, needs first."""
-    done: dict[Path, Done] = {}
-    for node in nodes:
-        done[node.folder] = Done(node, {name: done[need.folder] for name, need in node.needs.items()})
-        if node.experiment.objective and not (node.folder / "done").exists():
-            train(node, done[node.folder].needs)
-    return list(done.values())
+    done = results(nodes)
+    for run in done:
+        if run.node.experiment.objective and not (run.folder / "done").exists():
+            train(run.node, run.needs)
+    return done
 
 
 def rehearse(node: Node) -> None:

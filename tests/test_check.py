@@ -12,7 +12,8 @@ import tiny
 from rocl import check, train
 from rocl.data.corpus import Corpus, Row
 from rocl.data.task import Task, column, fold, rows, sample
-from rocl.download import File, UserError
+from rocl.download import File
+from rocl.errors import UserError
 from rocl.experiment import Experiment, Scale, gather, graph, load
 from rocl.losses import classify
 from rocl.models.checkpoints import Checkpoint

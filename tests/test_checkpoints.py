@@ -10,7 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from rocl.download import UserError
+from rocl import disk
+from rocl.errors import UserError
 from rocl.models import checkpoints, heads
 from rocl.models.checkpoints import Checkpoint, read, read_classifier, read_config, write
 from rocl.models.families import FAMILIES
@@ -307,7 +308,7 @@ def test_pickled_weights_are_converted_once(legacy, tmp_path, capsys):
     assert "converted once" in capsys.readouterr().err
     changed = file.stat().st_mtime_ns
     read(tmp_path)
-    assert file.stat().st_mtime_ns == changed and not list(tmp_path.glob("*.partial"))
+    assert file.stat().st_mtime_ns == changed and not list(tmp_path.glob("*.part"))
 
 
 def test_pickled_weights_of_a_folder_that_cannot_be_written_are_converted_into_the_cache(tmp_path, monkeypatch):
@@ -326,7 +327,7 @@ def test_pickled_weights_of_a_folder_that_cannot_be_written_are_converted_into_t
     monkeypatch.setenv("ROCL_DATA", str(cache))
     assert_equal(read(folder), model, "bert")
     assert_equal(read(folder), model, "bert")
-    assert len(list(cache.rglob("model.safetensors"))) == 1 and not list(folder.glob("*.partial"))
+    assert len(list(cache.rglob("model.safetensors"))) == 1 and not list(folder.glob("*.part"))
 
 
 class Trap:
@@ -529,7 +530,7 @@ def test_an_interrupted_write_leaves_what_was_there(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints, "save_file", full)
     with pytest.raises(OSError, match="no space"):
         write(tmp_path, encoder)
-    assert (tmp_path / "model.safetensors").read_bytes() == before and not list(tmp_path.glob("*.partial"))
+    assert (tmp_path / "model.safetensors").read_bytes() == before and not list(tmp_path.glob("*.part"))
 
 
 def word_tokenizer(folder: Path):
@@ -607,7 +608,7 @@ def test_the_checksum_covers_config_weights_and_tokenizer(tmp_path):
 
 def test_weights_that_are_not_the_pinned_ones_are_refused(tmp_path):
     theirs(transformers.AutoModel, tmp_path, "bert")
-    right = checkpoints._sum([tmp_path / "model.safetensors"])
+    right = disk.digest(tmp_path / "model.safetensors")
     Checkpoint(str(tmp_path), sha256=right).encoder()
     with pytest.raises(UserError, match=f"{right}, not 00"):
         Checkpoint(str(tmp_path), sha256="00").encoder()

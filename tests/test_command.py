@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from rocl import command, runs, train
-from rocl.download import UserError
+from rocl.errors import UserError, hint
 from rocl.experiment import Scale, load, named
 
 ROOT = Path(__file__).parents[1]
@@ -160,4 +160,4 @@ def test_a_link_that_an_editor_leaves_beside_an_experiment_is_no_source(tmp_path
 
 
 def test_a_name_that_is_like_nothing_gets_no_hint():
-    assert command.hint("qqqqq", ["name", "needs"]) == "" and command.hint("nam", ["name"]) == " (did you mean name?)"
+    assert hint("qqqqq", ["name", "needs"]) == "" and hint("nam", ["name"]) == " (did you mean name?)"

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from rocl import download
-from rocl.data import files, splits
+from rocl.data import splits
 from rocl.data.corpora import ag_news, ag_news_samples, emotion, laroseda, moroco, redv2, sst2, vardial
 from rocl.data.corpus import Corpus, Row
+from rocl.data.files import files
 from rocl.data.statistics import statistics
 from rocl.data.task import Task, folded
-from rocl.download import UserError
+from rocl.errors import UserError
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 upstream = pytest.mark.skipif(not SHARED.exists(), reason="the upstream files are not beside the repository")
@@ -407,7 +408,7 @@ def test_a_laroseda_test_review_that_is_not_among_all_reviews_is_refused(tmp_pat
     assert [row.texts[0] for row in laroseda.rows(paths["positive_reviews.json"])] == ["Bun! merge", "Bun! merge"]
 
 
-# A corpus in another container, and one of your own
+# A corpus in another container
 
 
 def in_container(corpus: Corpus, folder: Path, ending: str) -> Corpus:
@@ -425,7 +426,7 @@ def in_container(corpus: Corpus, folder: Path, ending: str) -> Corpus:
                 writer = csv.DictWriter(file, ("text", "labels"))
                 writer.writeheader()
                 writer.writerows(records)
-    return files.corpus("mine", corpus.language, corpus.labels, kind=corpus.kind, **paths)
+    return files(folder / f"{{split}}{ending}", language=corpus.language, label="labels", many=corpus.kind == "many")
 
 
 @upstream
@@ -441,58 +442,14 @@ def test_a_copy_in_another_container_has_the_same_digest(tmp_path, name, ending)
 
 def test_one_changed_text_label_or_split_changes_the_digest(tmp_path):
     def digest(**contents: str) -> str:
-        paths = {path.stem: path for path in write(tmp_path, **contents).values()}
-        return files.corpus("mine", "ro", ("da", "nu"), **paths).digest
+        write(tmp_path, **contents)
+        return files(tmp_path / "{split}.csv", language="ro").digest
 
     given = digest(train_csv="text,label\na,da\nb,nu\n", test_csv="text,label\nc,da\n")
     assert given == digest(train_csv="label,text\nnu,b\nda,a\n", test_csv="text,label\nc,da\n")
     assert given != digest(train_csv="text,label\na,da\nb,da\n", test_csv="text,label\nc,da\n")
     assert given != digest(train_csv="text,label\na,da\nB,nu\n", test_csv="text,label\nc,da\n")
-    assert given != digest(train_csv="text,label\na,da\nc,da\n", test_csv="text,label\nb,nu\n")
-
-
-def test_your_own_corpus_keeps_ids_and_all_other_columns(tmp_path):
-    paths = write(
-        tmp_path,
-        a_jsonl='{"id": 7, "text": "bună", "labels": ["da", "nu"], "stars": 5}\n{"texts": ["a", "b"], "label": "da"}\n',
-        b_csv='\ufeffid,text,label,town\nx1,"doi, trei\nrânduri",,Iași\n',
-    )
-    corpus = files.corpus("mine", "ro", ("da", "nu"), kind="many", train=paths["a.jsonl"], dev=str(paths["b.csv"]))
-    assert corpus.splits["train"] == [
-        Row("7", ("bună",), ("da", "nu"), {"stars": 5}),
-        Row("train-2", ("a", "b"), ("da",)),
-    ]
-    assert corpus.splits["dev"] == [Row("x1", ("doi, trei\nrânduri",), (), {"town": "Iași"})]
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "said"),
-    [
-        ("a_jsonl", '{"text": "a", "label": "da"}\n[]x\n', "row 2: not a JSON object"),
-        ("a_jsonl", '{"text": "a", "label": "da"}\n7\n', "row 2: not a JSON object"),
-        ("a_jsonl", '{"label": "da"}\n', "row 1: no 'text' or 'texts'"),
-        ("a_jsonl", '{"text": "a", "label": 3}\n', "row 1: no 'label' or 'labels', or not of strings"),
-        ("a_jsonl", '{"text": "a"}\n', "row 1: no 'label' or 'labels'"),
-        ("a_jsonl", '{"text": "a", "label": "poate"}\n', "train row 1 (id train-1) has the label 'poate'"),
-        ("a_jsonl", '{"text": "a", "labels": ["da", "nu"]}\n', "has 2 labels"),
-        ("a_jsonl", '{"id": 1, "text": "a", "label": "da"}\n' * 2, "train row 2 has the id 1 of another row"),
-        ("a_csv", "text,label\na\n", "row 2: 1 columns, expected 2"),
-        ("a_jsonl", '{"texts": [], "label": "da"}\n', "row 1: no 'text' or 'texts'"),
-        ("a_tsv", "text\tlabel\na\n", "row 2: 1 of 2 columns"),
-        ("a_txt", "a", "rocl reads .csv, .tsv and .jsonl, not .txt"),
-    ],
-)
-def test_a_mistake_in_your_own_file_is_one_line(tmp_path, name, content, said):
-    (path,) = write(tmp_path, **{name: content}).values()
-    with pytest.raises(UserError) as caught:
-        _ = files.corpus("mine", "ro", ("da", "nu"), train=path).splits
-    assert said in str(caught.value) and "\n" not in str(caught.value)
-
-
-def test_an_empty_file_of_your_own_has_no_rows(tmp_path):
-    for name in ("a_csv", "a_tsv"):
-        (path,) = write(tmp_path, **{name: ""}).values()
-        assert files.corpus("mine", "ro", ("da", "nu"), train=path).splits == {"train": []}
+    assert given != digest(train_csv="text,label\na,da\nc,nu\n", test_csv="text,label\nb,da\n")
 
 
 def test_a_row_without_a_text_and_a_label_declared_twice_are_refused():
@@ -501,11 +458,6 @@ def test_a_row_without_a_text_and_a_label_declared_twice_are_refused():
         _ = Corpus(name="c", language="ro", labels=("da", "nu"), licence="none", read=lambda paths: rows).splits
     with pytest.raises(UserError, match="c: a label is declared twice: da, da"):
         _ = Corpus(name="c", language="ro", labels=("da", "da"), licence="none", read=lambda paths: rows).splits
-
-
-def test_a_file_of_your_own_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"nowhere.csv cannot be read: No such file"):
-        _ = files.corpus("mine", "ro", ("da",), train=tmp_path / "nowhere.csv").splits
 
 
 # Splits and statistics

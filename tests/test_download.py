@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from rocl import download
-from rocl.download import File, UserError, fetch
+from rocl.download import File, fetch
+from rocl.errors import UserError
 
 BODY = bytes(number * 7919 % 251 for number in range(200_000))
 ETAG = '"one"'

@@ -6,7 +6,7 @@ import dataclasses
 import pytest
 import torch
 
-from rocl.download import UserError
+from rocl.errors import UserError
 from rocl.models import attention
 from rocl.models.encoder import Config, Encoder
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from rocl.download import UserError
+from rocl.errors import UserError
 from rocl.models import heads
 from rocl.models.encoder import Config, Encoder
 from rocl.models.families import FAMILIES

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rocl import command, finish, interrupts, predict, runs, train
+from rocl import command, disk, finish, interrupts, predict, runs, train
 from rocl.data import tokens
 
 FILE = Path(__file__).parent / "tiny_mtkd.py"
@@ -37,7 +37,7 @@ def outcome(out: Path) -> dict[str, str]:
         elif path.is_file() and (
             path.name in ("weights.safetensors", "done") or path.parent.name in ("predictions", "outputs", "model")
         ):
-            files[name] = runs.digest(path)
+            files[name] = disk.digest(path)
     return files
 
 
@@ -107,7 +107,7 @@ def test_a_signal_ends_the_step_saves_and_exits(tmp_path, whole, number, code):
         return start(tmp_path)
 
     assert os.waitstatus_to_exitcode(in_child(stops)) == code
-    (checkpoint,) = [runs.read_json(path)["state"] for path in tmp_path.rglob("checkpoints/*5.json")]
+    (checkpoint,) = [disk.read_json(path)["state"] for path in tmp_path.rglob("checkpoints/*5.json")]
     assert checkpoint["step"] == 5  # the tenth ended the twin, the fifteenth is the fifth of the next run
     assert in_child(lambda: start(tmp_path)) == 0
     assert outcome(tmp_path) == whole

@@ -11,7 +11,7 @@ from rocl.experiment import Scale, graph, load
 ROOT = Path(__file__).parents[1]
 LIBRARY = sorted((ROOT / "rocl").rglob("*.py"))
 EXPERIMENTS = sorted((ROOT / "experiments").glob("*.py"))
-LIMIT = 3200  # lines of code in rocl, docstrings aside, without its corpora, which are a page each
+LIMIT = 3250  # lines of code in rocl, docstrings aside, without its corpora, which are a page each
 
 
 def imports(file: Path) -> set[str]:
@@ -31,14 +31,14 @@ def calls(file: Path) -> list[ast.Call]:
 
 
 @pytest.mark.parametrize("leaf", ["models", "losses", "data"])
-def test_a_leaf_imports_only_itself_and_the_downloader(leaf):
+def test_a_leaf_imports_only_itself_and_the_ground(leaf):
     files = sorted((ROOT / "rocl" / leaf).rglob("*.py"))
     assert len(files) > 2
     wrong = [
         (file.name, name)
         for file in files
         for name in imports(file)
-        if not name.startswith((f"rocl.{leaf}.", "rocl.download"))
+        if not name.startswith((f"rocl.{leaf}.", "rocl.download", "rocl.disk", "rocl.errors"))
     ]
     assert not wrong
 

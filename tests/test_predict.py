@@ -10,7 +10,7 @@ import pytest
 import torch
 from test_train import made, run
 
-from rocl import command, predict, runs, train
+from rocl import command, disk, predict, train
 
 CLI = [sys.executable, "-m", "rocl.predict"]
 
@@ -136,7 +136,7 @@ def test_the_folder_of_a_node_stands_for_its_only_seed(folder, tmp_path):
 
 
 def test_what_is_no_finished_run_is_told_with_what_to_do(folder, tmp_path, capsys):
-    runs.write_json(tmp_path / "run.json", {"environment": {"command": "python -m rocl.train x.py"}})
+    disk.write_json(tmp_path / "run.json", {"environment": {"command": "python -m rocl.train x.py"}})
     wrong = {
         tmp_path: "not finished",
         folder.parents[1]: str(folder),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from test_train import made
 
-from rocl import command, finish, report, runs, train
+from rocl import command, disk, finish, report, runs, train
 from rocl.experiment import Experiment, Scale, graph
 from rocl.predict import Done
 
@@ -22,10 +22,12 @@ def english(experiment: Experiment) -> Experiment:
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory) -> list[Done]:
-    """Two seeds of a short run and of its English twin, which comes first in the graph."""
+    """Two seeds of a run, of its English twin, which comes first in the graph, and of a shorter one."""
     path = tmp_path_factory.mktemp("study")
     main = made(path, steps=20)
-    whole = Experiment(name="study", needs={"twin": english(main), "main": main})
+    whole = Experiment(
+        name="study", needs={"twin": english(main), "main": main, "short": replace(main, name="short", steps=2)}
+    )
     done = []
     for seed in (1, 2):
         *needs, _ = graph(whole, Scale.SAMPLE, seed, path / "runs", Path(__file__))
@@ -52,7 +54,7 @@ def test_every_line_begins_with_scale_corpus_encoder_and_seeds(study, tmp_path):
     task = study[1].tasks()[0]
     rows = tables(text)["## one"]
     assert list(rows[0])[:5] == ["scale", "corpus train/dev/test digest", "encoder", "seeds", "system"]
-    assert [row["system"] for row in rows] == ["majority", "TF-IDF + LR", "tiny"]
+    assert [row["system"] for row in rows] == ["majority", "TF-IDF + LR", "tiny", "short"]
     assert {row["corpus train/dev/test digest"] for row in rows} == {f"tiny-one 60/24/24 {task.corpus.digest}"}
     assert rows[2]["scale"] == "sample" and rows[2]["seeds"] == "1, 2"
     name, checksum = rows[2]["encoder"].split()
@@ -98,7 +100,7 @@ def test_a_system_above_tfidf_is_not_marked(study, tmp_path, monkeypatch):
     assert text.startswith("No system is below TF-IDF + LR") and "below TF-IDF |" not in text
 
 
-def test_english_twins_come_last_and_the_authors_figures_have_a_table_of_their_own(study, tmp_path):
+def test_what_most_systems_learn_comes_first_and_the_authors_figures_have_a_table_of_their_own(study, tmp_path):
     text = report.report(study, tmp_path)
     above = list(tables(text))
     assert above == [
@@ -122,24 +124,24 @@ def test_how_long_and_where_a_run_went_is_told(study, tmp_path):
 
 
 def test_a_run_of_other_code_is_marked(study, tmp_path):
-    record = runs.read_json(study[1].folder / "run.json")
+    record = disk.read_json(study[1].folder / "run.json")
     assert "other code" not in report.report(study, tmp_path)
     try:
-        runs.write_json(study[1].folder / "run.json", record | {"code": "other"})
+        disk.write_json(study[1].folder / "run.json", record | {"code": "other"})
         assert tables(report.report(study, tmp_path))["## one"][2]["note"].startswith("trained with other code")
     finally:
-        runs.write_json(study[1].folder / "run.json", record)
+        disk.write_json(study[1].folder / "run.json", record)
 
 
 def test_a_run_that_went_on_with_other_code_names_both(tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "code", lambda folder: "new")
     assert finish.codes(tmp_path, tmp_path) == "new"
-    runs.write_json(tmp_path / "run.json", {"code": "old"})
+    disk.write_json(tmp_path / "run.json", {"code": "old"})
     assert finish.codes(tmp_path, tmp_path) == "new"  # it was stopped before its first checkpoint
     (tmp_path / "checkpoints").mkdir()
-    runs.write_json(tmp_path / "checkpoints" / "00000001.json", {})
+    disk.write_json(tmp_path / "checkpoints" / "00000001.json", {})
     assert finish.codes(tmp_path, tmp_path) == "old+new"
-    runs.write_json(tmp_path / "run.json", {"code": "old+new"})
+    disk.write_json(tmp_path / "run.json", {"code": "old+new"})
     assert finish.codes(tmp_path, tmp_path) == "old+new"
 
 

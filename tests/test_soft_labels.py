@@ -13,7 +13,7 @@ from test_train import made, run
 
 from rocl import predict
 from rocl.data.task import column, fold
-from rocl.download import UserError
+from rocl.errors import UserError
 from rocl.experiment import Scale, graph
 
 sys.path.insert(0, str(Path(__file__).parents[1]))

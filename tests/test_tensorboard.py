@@ -6,7 +6,7 @@ import tiny
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_train import Stop, made, run
 
-from rocl import finish, runs, train
+from rocl import disk, finish, runs, train
 
 
 def board(folder) -> EventAccumulator:
@@ -113,4 +113,4 @@ def test_the_clock_counts_the_seconds_of_all_sessions(tmp_path, monkeypatch):
         run(made(tmp_path), tmp_path / "runs")
     _, saved = runs.latest(next((tmp_path / "runs").rglob("checkpoints")))
     folder = run(made(tmp_path), tmp_path / "runs")
-    assert runs.read_json(folder / "clock.json")["seconds"] > saved["state"]["seconds"] > 0
+    assert disk.read_json(folder / "clock.json")["seconds"] > saved["state"]["seconds"] > 0

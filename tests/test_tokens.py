@@ -15,7 +15,7 @@ from rocl.data.corpora import sample
 from rocl.data.corpus import Row
 from rocl.data.sample_encoder import make
 from rocl.data.tokens import pack, tokenizer, write
-from rocl.download import UserError
+from rocl.errors import UserError
 
 SHARED = Path(__file__).parents[2] / "shared"
 LETTERS = [*"abcdefghijklmnopqrstuvwxyzăâîABCDEFGHIJKLMNOPQRSTUVWXYZĂÂÎ0123456789.,!?-'\"()"]

@@ -13,9 +13,9 @@ import pytest
 import tiny
 import torch
 
-from rocl import predict, runs, train
+from rocl import disk, predict, runs, train
 from rocl.data import batches
-from rocl.download import UserError
+from rocl.errors import UserError
 from rocl.experiment import Experiment, Scale, graph
 from rocl.losses import classify
 from rocl.models.heads import Model, classification_head, linear, mean
@@ -105,7 +105,7 @@ def outcome(folder: Path) -> dict[str, str]:
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     metrics = [{key: value for key, value in json.loads(line).items() if key != "clock"} for line in lines]
     files = ["weights.safetensors", "done", *(f"predictions/{p.name}" for p in (folder / "predictions").iterdir())]
-    return {"metrics": json.dumps(metrics)} | {name: runs.digest(folder / name) for name in files}
+    return {"metrics": json.dumps(metrics)} | {name: disk.digest(folder / name) for name in files}
 
 
 @pytest.fixture
@@ -269,7 +269,7 @@ def test_a_checkpoint_that_other_code_made_is_refused_in_one_line(tmp_path, monk
 
 def test_the_tiny_tasks_are_learned(tmp_path):
     folder = run(made(tmp_path, steps=400, learning_rate=3e-3), tmp_path / "runs")
-    scores = runs.read_json(folder / "done")["scores"]
+    scores = disk.read_json(folder / "done")["scores"]
     assert scores["one"]["test"]["accuracy"] > 0.9 and scores["many"]["test"]["macro_f1"] > 0.75
 
 

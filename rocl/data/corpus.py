@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from rocl import download
+from rocl.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ Splits = Mapping[str, list[Row]]
 class Corpus:
     """Rows in splits ("train", "dev", "test"), read when first asked for.
 
-    `read` takes the verified paths by file name and returns the splits; a bad file is a `download.UserError`
+    `read` takes the verified paths by file name and returns the splits; a bad file is a `UserError`
     that names file and row.
     """
 
@@ -46,21 +47,21 @@ class Corpus:
         splits = self.read({file.name: download.fetch(file) for file in self.files})
         known, ids = set(self.labels), set()
         if len(known) < len(self.labels):
-            raise download.UserError(f"{self.name}: a label is declared twice: {', '.join(self.labels)}")
+            raise UserError(f"{self.name}: a label is declared twice: {', '.join(self.labels)}")
         for split, rows in splits.items():
             for number, row in enumerate(rows, 1):
                 if row.id in ids:
-                    raise download.UserError(f"{self.name}: {split} row {number} has the id {row.id} of another row")
+                    raise UserError(f"{self.name}: {split} row {number} has the id {row.id} of another row")
                 ids.add(row.id)
                 if not row.texts:
-                    raise download.UserError(f"{self.name}: {split} row {number} (id {row.id}) has no text")
+                    raise UserError(f"{self.name}: {split} row {number} (id {row.id}) has no text")
                 if strange := [label for label in row.labels if label not in known]:
-                    raise download.UserError(
+                    raise UserError(
                         f"{self.name}: {split} row {number} (id {row.id}) has the label {strange[0]!r}, "
                         f"which is not one of {', '.join(self.labels)}"
                     )
                 if self.kind == "one" and len(row.labels) > 1:
-                    raise download.UserError(
+                    raise UserError(
                         f"{self.name}: {split} row {number} (id {row.id}) has {len(row.labels)} labels, "
                         'but the corpus is of kind "one"'
                     )

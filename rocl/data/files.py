@@ -1,141 +1,175 @@
-"""Text files read so that a bad one is one clear line with file and row; and a corpus of your own: CSV, TSV, JSONL."""
+"""A corpus of your own, in any language: CSV, TSV or JSON lines, plain, .gz or .xz."""
 
-import csv
-import io
 import json
-import zipfile
+import math
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rocl.data.corpus import Corpus, Row, Splits
-from rocl.download import UserError
+from rocl.data.reading import OPENED, bad, columns, lines, quoted
+from rocl.data.splits import draw
+from rocl.errors import UserError, hint
 
-csv.field_size_limit(1 << 30)  # a long document is one field
-
-
-def bad(path: Path, number: int, what: str) -> UserError:
-    """The error for a row, counted from 1, a header included."""
-    return UserError(f"{path}, row {number}: {what}")
+NAMES = {"train": ("train",), "dev": ("dev", "valid", "validation", "val"), "test": ("test",)}  # what "{split}" may be
+DRAWN = {"test": 0.2, "dev": 0.1}  # share of the training rows that is drawn where a split has no file, in this order
 
 
-def text(path: Path, content: bytes | None = None) -> str:
-    """A file's UTF-8 text (or that of `content`, read out of it), without a byte order mark."""
-    try:
-        content = path.read_bytes() if content is None else content
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise bad(path, content.count(b"\n", 0, error.start) + 1, f"not UTF-8 (byte {error.start})") from error
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def lines(path: Path, content: bytes | None = None) -> list[str]:
-    """The lines of a file. Only a newline ends one: a text may hold other characters that Python splits at."""
-    return [line.removesuffix("\r") for line in text(path, content).removesuffix("\n").split("\n")]
-
-
-def member(path: Path, name: str) -> bytes:
-    """What a zip holds under a name, read in memory."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.read(name)
-    except (zipfile.BadZipFile, KeyError) as error:
-        raise UserError(f"{path} is not a zip with {name} ({error})") from error
-
-
-def columns(path: Path, count: int, separator: str = "\t") -> Iterator[tuple[int, list[str]]]:
-    """(row number, fields) of a file without quoting; what is past the last separator belongs to the last field."""
-    for number, line in enumerate(lines(path), 1):
-        fields = line.split(separator, count - 1)
-        if len(fields) < count:
-            raise bad(path, number, f"{len(fields)} of {count} columns")
-        yield number, fields
-
-
-def quoted(path: Path, count: int = 0) -> Iterator[tuple[int, list[str]]]:
-    """(row number, fields) of a comma-separated file, fields quoted or not; 0 means as many as the first row has."""
-    number = 0
-    try:
-        for number, fields in enumerate(csv.reader(io.StringIO(text(path), newline=""), strict=True), 1):
-            count = count or len(fields)
-            if len(fields) != count:
-                raise bad(path, number, f"{len(fields)} columns, expected {count}")
-            yield number, fields
-    except csv.Error as error:
-        raise bad(path, number + 1, f"not CSV ({error})") from error
-
-
-def objects(path: Path, fields: Mapping[str, type], inside: str = "") -> Iterator[tuple[int, dict[str, Any]]]:
-    """(row number, object) of a JSON list, or of that under the key `inside`; each has these fields, of these types."""
-    try:
-        found = json.loads(text(path))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from error
-    if inside:
-        found = found.get(inside) if isinstance(found, dict) else None
-    if not isinstance(found, list):
-        raise UserError(f"{path}: expected a JSON list" + (f" under {inside!r}" if inside else ""))
-    for number, item in enumerate(found, 1):
-        for name, kind in fields.items():
-            if not isinstance(item, dict) or not isinstance(item.get(name), kind):
-                raise bad(path, number, f"no {name!r} of type {kind.__name__}")
-        yield number, item
-
-
-def one_of(names: Mapping[str, str], key: str, path: Path, number: int) -> str:
-    """The label that stands for `key` in a file."""
-    if key not in names:
-        raise bad(path, number, f"unknown label {key!r}, expected one of {', '.join(names)}")
-    return names[key]
-
-
-def corpus(
-    name: str,
-    language: str,
-    labels: tuple[str, ...],
+def files(
+    path: str | Path,
     *,
-    kind: str = "one",
+    language: str,
+    text: str = "text",
+    label: str = "label",
+    many: bool = False,
+    separator: str = "|",
+    id: str | None = None,
+    group: str | None = None,
+    weight: str | None = None,
+    twin: str | None = None,
+    pair: str | None = None,
+    name: str | None = None,
     licence: str = "not stated",
-    **paths: str | Path,
+    seed: int = 0,
 ) -> Corpus:
-    """A corpus of your own: `train=`, `dev=` and `test=` are paths that end in .csv, .tsv or .jsonl.
+    """A corpus out of one file or, where `path` holds "{split}", one each for train, dev and test.
 
-    Columns or keys: `text` (or `texts`, a JSON list), `label` (or `labels`, a JSON list; in a table joined by "|"),
-    perhaps `id`; any other is kept as extra. A .tsv is not quoted.
+    The other arguments up to `pair` name columns, or keys of JSON lines. With `many` a row has any number of labels:
+    a JSON list, or names joined by `separator`. A text may be a JSON list too, of all that makes one row. `id` stands
+    in predictions (else the number of the row); `weight` is a number, 0 or more; `twin` is the text in another
+    language, `pair` the id of a row that this one translates. Rows of one `group`, else of one text, stay in one split.
+    Columns with no name here are kept under their own.
+
+    A split without a file is drawn out of train by `seed`, its labels in the same shares: a fifth for test, a tenth
+    for dev. The labels are those of train, in alphabetical order. A mistake is a UserError with file, row and fix.
     """
-    read = partial(_read, {split: Path(path) for split, path in paths.items()})
-    return Corpus(name=name, language=language, labels=labels, kind=kind, licence=licence, read=read)
+    named = {"text": text, "label": label, "id": id, "group": group, "weight": weight, "twin": twin, "pair": pair}
+    named = {theirs: ours for ours, theirs in named.items() if theirs}
+    paths, splits, where = _paths(path), {}, {}
+    for split, file in paths.items():
+        splits[split] = []
+        for number, record in _records(file, named):
+            row = _row(file, f"{split}-{number}", many, separator, number, record)
+            if row.id in where:
+                raise bad(file, number, f"the id {row.id} is that of {where[row.id]}: make one differ")
+            where[row.id] = f"{file}, row {number}"
+            splits[split].append(row)
+    labels = sorted({label for row in splits["train"] for label in row.labels})
+    for row in [row for rows in splits.values() for row in rows]:
+        if strange := [label for label in row.labels if label not in labels]:
+            have = f"no training row has the label {strange[0]!r}{hint(strange[0], labels)}"
+            raise UserError(f"{where[row.id]}: {have}: mend it, or add training rows of it")
+    total, drawn = len(splits["train"]), [split for split in DRAWN if split not in paths]
+    for split in drawn:
+        splits[split], splits["train"] = _drawn(splits["train"], round(total * DRAWN[split]), seed)
+    return Corpus(
+        name=name or Path(path).name.split(".")[0].replace("{split}", "").strip("-_") or Path(path).parent.name,
+        language=language,
+        labels=tuple(labels),
+        kind="many" if many else "one",
+        licence=licence,
+        note=f"{' and '.join(drawn)} drawn out of {paths['train'].name} by seed {seed}" if drawn else "",
+        read=partial(_given, {split: splits[split] for split in NAMES}),
+    )
 
 
-def _read(paths: Mapping[str, Path], _files: Mapping[str, Path]) -> Splits:
-    return {split: [_row(path, split, *record) for record in _records(path)] for split, path in paths.items()}
+def _given(splits: Splits, _: Mapping[str, Path]) -> Splits:
+    return splits
 
 
-def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    if path.suffix == ".jsonl":
-        for number, line in enumerate(lines(path), 1):
-            try:
-                yield number, dict(json.loads(line))
-            except (ValueError, TypeError) as error:
-                raise bad(path, number, f"not a JSON object ({error})") from error
-    elif path.suffix in (".csv", ".tsv"):
-        rows = quoted(path) if path.suffix == ".csv" else columns(path, lines(path)[0].count("\t") + 1)
-        _, header = next(rows, (1, []))
-        for number, fields in rows:
-            yield number, dict(zip(header, fields, strict=True))
+def _paths(path: str | Path) -> dict[str, Path]:
+    """The file of each split that has one; train always has."""
+    path, paths = str(Path(path).expanduser()), {}
+    for split, names in NAMES.items() if "{split}" in path else ():
+        some = [Path(path.replace("{split}", name)) for name in names]
+        if found := [file for file in some if file.exists() or split == "train"]:
+            paths[split] = found[0]
+    return paths or {"train": Path(path)}
+
+
+def _records(path: Path, named: Mapping[str, str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(row number, object): the columns that are `named` under our names, the others under their own."""
+    ending = Path(path.stem).suffix if path.suffix in OPENED else path.suffix
+    if ending == ".jsonl":
+        rows = _json_lines(path)
+    elif ending in (".csv", ".tsv"):
+        fields = quoted(path) if ending == ".csv" else columns(path, lines(path)[0].count("\t") + 1)
+        _, header = next(fields, (1, []))
+        if twice := [column for column in header if header.count(column) > 1]:
+            raise bad(path, 1, f"two columns are called {twice[0]!r}: rename one")
+        if absent := [column for column in named if column not in header]:
+            have = f"no column {absent[0]!r}{hint(absent[0], header)}"
+            raise bad(path, 1, f"{have}: say which of {', '.join(header)} it is")
+        rows = ((number, dict(zip(header, record, strict=True))) for number, record in fields)
     else:
-        raise UserError(f"{path}: rocl reads .csv, .tsv and .jsonl, not {path.suffix or 'a file without an ending'}")
+        raise UserError(f"{path}: rocl reads .csv, .tsv and .jsonl, also packed as .gz or .xz: rename or convert it")
+    for number, record in rows:
+        if absent := [key for key in named if key not in record]:
+            raise bad(path, number, f"no key {absent[0]!r}{hint(absent[0], list(record))}: every line needs it")
+        yield number, {named.get(column, column): value for column, value in record.items()}
 
 
-def _row(path: Path, split: str, number: int, record: dict[str, Any]) -> Row:
-    texts = record.pop("texts", None) or [record.pop("text", None)]
-    labels = record.pop("labels", record.pop("label", None))
-    if isinstance(labels, str):
-        labels = [label for label in labels.split("|") if label]
-    for values, name in ((texts, "'text' or 'texts'"), (labels, "'label' or 'labels'")):
-        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-            raise bad(path, number, f"no {name}, or not of strings")
-    id = str(record.pop("id", f"{split}-{number}"))
-    return Row(id, tuple(texts), tuple(labels), record)
+def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(lines(path), 1):
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise bad(path, number, f"not JSON ({error}): mend or remove the line") from error
+        if not isinstance(record, dict):
+            raise bad(path, number, 'not a JSON object: write {"text": ..., "label": ...}')
+        yield number, record
+
+
+def _row(path: Path, default: str, many: bool, separator: str, number: int, record: dict[str, Any]) -> Row:
+    texts, labels = record.pop("text"), record.pop("label")
+    texts = texts if isinstance(texts, list) else [texts]
+    if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
+        raise bad(path, number, "the text is empty or no text: fill it, or remove the row")
+    if many and isinstance(labels, str):
+        labels = [label.strip() for label in _listed(labels, separator) if label.strip()]
+    elif not many:
+        labels = [labels.strip() if isinstance(labels, str) else str(labels) if isinstance(labels, int) else labels]
+    if not isinstance(labels, list) or not all(isinstance(label, str) and label for label in labels):
+        raise bad(path, number, "the label is no name: fill it, or remove the row" + "; or say many=True" * (not many))
+    id = record.pop("id", default)
+    if "weight" in record:
+        record["weight"] = _weight(path, number, record["weight"])
+    row = Row(str(id), tuple(texts), tuple(dict.fromkeys(labels)), record)
+    try:
+        json.dumps([row.id, row.texts, row.labels, record], ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise bad(path, number, "half a surrogate pair, which is no character: mend it, or remove the row") from error
+    return row
+
+
+def _listed(labels: str, separator: str) -> list[str]:
+    """The names in a field: those of a JSON list, else what the separator stands between."""
+    try:
+        found = json.loads(labels)
+    except (ValueError, RecursionError):
+        found = None
+    return found if isinstance(found, list) and all(isinstance(f, str) for f in found) else labels.split(separator)
+
+
+def _weight(path: Path, number: int, value: Any) -> float:
+    try:
+        weight = float(value)
+    except (TypeError, ValueError, OverflowError):
+        weight = math.nan
+    if not 0 <= weight < math.inf:
+        raise bad(path, number, f"the weight is {value!r:.60}: write a number, 0 or more")
+    return weight
+
+
+def _drawn(rows: list[Row], size: int, seed: int) -> tuple[list[Row], list[Row]]:
+    """About `size` rows and the rest: whole groups, drawn so that the labels of their first rows keep their shares."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        own = " ".join("\n".join(row.texts).casefold().split())
+        groups.setdefault(str(row.extra.get("group", own)), []).append(row)
+    firsts = [members[0] for members in groups.values()]
+    chosen, _ = draw(firsts, size * len(firsts) // max(1, len(rows)), lambda row: row.labels, seed)
+    ids = {row.id for row in chosen}
+    inside = {row.id for members in groups.values() if members[0].id in ids for row in members}
+    return [row for row in rows if row.id in inside], [row for row in rows if row.id not in inside]

@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from rocl.data.corpus import Corpus, Row
-from rocl.download import UserError
+from rocl.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,3 +151,11 @@ def column(task: Task, **columns: np.ndarray) -> Task:
         if len(values) != len(task.rows("train")):
             raise UserError(f"{task.name}: column {name} has {len(values)} rows, train has {len(task.rows('train'))}")
     return replace(task, columns={**task.columns, **columns})
+
+
+def extra(task: Task, name: str) -> np.ndarray:
+    """What the source says of each training row under a name, as float32 (training rows,): weights, stars."""
+    try:
+        return np.array([row.extra[name] for row in task.rows("train")], np.float32)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{task.name}: not every training row has a number called {name!r} ({error})") from error

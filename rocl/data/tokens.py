@@ -14,8 +14,9 @@ import tokenizers
 from filelock import FileLock
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
+from rocl import disk
 from rocl.data.corpus import Row
-from rocl.download import UserError
+from rocl.errors import UserError
 
 # T tokens, B texts, R rows
 
@@ -188,7 +189,7 @@ def _open(folder: Path) -> Packed | None:
 
 
 def _sums(folder: Path) -> dict[str, str]:
-    return {file.name: hashlib.sha256(np.memmap(file, mode="r")).hexdigest() for file in folder.glob("*.npy")}
+    return {file.name: disk.digest(file) for file in folder.glob("*.npy")}
 
 
 def write(tokenizer: Tokenizer, folder: Path, max_length: int) -> None:

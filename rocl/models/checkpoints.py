@@ -9,18 +9,19 @@ import os
 import re
 import sys
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import huggingface_hub
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from rocl.download import UserError, data_folder, offline
+from rocl import disk
+from rocl.download import data_folder, offline
+from rocl.errors import UserError
 from rocl.models.encoder import ACTIVATIONS, Config, Encoder
 from rocl.models.families import FAMILIES, REFUSED
 from rocl.models.heads import Classifier, classification_head
@@ -63,7 +64,7 @@ class Checkpoint:
     def encoder(self) -> Encoder:
         """The encoder with the stored weights."""
         folder = self.folder()
-        if self.sha256 and (found := _sum([folder / "model.safetensors"])) != self.sha256:
+        if self.sha256 and (found := disk.digest(folder / "model.safetensors")) != self.sha256:
             raise UserError(f"{folder}/model.safetensors: its sha256 is {found}, not {self.sha256}: get it anew")
         return read(folder)
 
@@ -77,7 +78,8 @@ class Checkpoint:
     def checksum(self) -> str:
         """Hex digest over config, weights and tokenizer files, as far as they are there."""
         folder = self.folder()
-        return _sum([folder / "config.json", *_weights(folder), *(folder / name for name in TOKENIZER)])
+        files = [folder / "config.json", *_weights(folder), *(folder / name for name in TOKENIZER)]
+        return disk.digest(*(file for file in files if file.exists()))
 
 
 def read_config(folder: Path) -> Config:
@@ -239,8 +241,8 @@ def _converted(file: Path) -> Path:
         raise UserError(f"{file}: damaged, or not just tensors ({_brief(error)}): get safetensors") from error
     for target in (file.with_name("model.safetensors"), cached):
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            _put(target, lambda path: save_file(tensors, path, metadata={"format": "pt"}))
+            with disk.whole(target) as part:
+                save_file(tensors, part, metadata={"format": "pt"})
             print(f"{file}: converted once, to {target}", file=sys.stderr)
             return target
         except (OSError, SafetensorError) as error:
@@ -278,8 +280,9 @@ def write(
         tensors = {family.prefix + name: value for name, value in _named(state, family.names).items()}
         tensors |= _named(head.state_dict(), family.head)
     folder.mkdir(parents=True, exist_ok=True)
-    _put(folder / "model.safetensors", lambda path: save_file(tensors, path, metadata={"format": "pt"}))
-    _write_json(folder / "config.json", about)
+    with disk.whole(folder / "model.safetensors") as part:
+        save_file(tensors, part, metadata={"format": "pt"})
+    disk.write_json(folder / "config.json", about)
 
 
 def judge_head(folder: Path, config: Config, head: nn.Module, labels: Sequence[str]) -> None:
@@ -311,9 +314,9 @@ def sentence_transformers(folder: Path, pooling: str = "mean", max_length: int =
     modules = [("", "sentence_transformers.models.Transformer"), ("1_Pooling", "sentence_transformers.models.Pooling")]
     modules = [{"idx": n, "name": str(n), "path": path, "type": kind} for n, (path, kind) in enumerate(modules)]
     (folder / "1_Pooling").mkdir(exist_ok=True)
-    _write_json(folder / "1_Pooling" / "config.json", pool)
-    _write_json(folder / "sentence_bert_config.json", {"max_seq_length": max_length, "do_lower_case": False})
-    _write_json(folder / "modules.json", modules)
+    disk.write_json(folder / "1_Pooling" / "config.json", pool)
+    disk.write_json(folder / "sentence_bert_config.json", {"max_seq_length": max_length, "do_lower_case": False})
+    disk.write_json(folder / "modules.json", modules)
 
 
 def _json(file: Path) -> dict:
@@ -321,30 +324,6 @@ def _json(file: Path) -> dict:
         return dict(json.loads(file.read_text("utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{file}: missing or no JSON object ({_brief(error)}): get it anew") from error
-
-
-def _write_json(file: Path, value: object) -> None:
-    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    _put(file, lambda path: path.write_text(text, "utf-8"))
-
-
-def _put(file: Path, save: Callable[[Path], object]) -> None:
-    """A file that is whole whenever it is seen under its name."""
-    temporary = file.with_name(f"{file.name}.{os.getpid()}.partial")
-    try:
-        save(temporary)
-        os.replace(temporary, file)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _sum(files: Sequence[Path]) -> str:
-    """Hex sha256 over the contents of those of the files that exist, in this order."""
-    digest = hashlib.sha256()
-    for file in files:
-        if file.exists() and file.stat().st_size:
-            digest.update(np.memmap(file, mode="r"))
-    return digest.hexdigest()
 
 
 def _brief(error: Exception) -> str:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rocl.download import UserError
+from rocl.errors import UserError
 from rocl.models.attention import Layout, attention, dropout, layout
 
 ACTIVATIONS = {

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rocl.data.corpus import Corpus, Row, Splits
-from rocl.data.files import one_of, quoted
+from rocl.data.reading import one_of, quoted
 from rocl.data.splits import draw
 from rocl.download import File
 

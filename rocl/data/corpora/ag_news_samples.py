@@ -7,7 +7,7 @@ from pathlib import Path
 from rocl.data.corpora.ag_news import CLEANED, LABELS, LICENCE, TEST, clean
 from rocl.data.corpora.ag_news import rows as official
 from rocl.data.corpus import Corpus, Row, Splits
-from rocl.data.files import bad, one_of, quoted
+from rocl.data.reading import bad, one_of, quoted
 from rocl.data.splits import draw
 from rocl.download import File
 

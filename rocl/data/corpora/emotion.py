@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rocl.data.corpus import Corpus, Row, Splits
-from rocl.data.files import columns, one_of
+from rocl.data.reading import columns, one_of
 from rocl.download import File
 
 LABELS = ("sadness", "joy", "love", "anger", "fear", "surprise")  # the order of the ids on Hugging Face

@@ -5,9 +5,10 @@ from functools import partial
 from pathlib import Path
 
 from rocl.data.corpus import Corpus, Row, Splits
-from rocl.data.files import objects, one_of
+from rocl.data.reading import objects, one_of
 from rocl.data.splits import draw
-from rocl.download import File, UserError
+from rocl.download import File
+from rocl.errors import UserError
 
 POLARITY = {"1": "negative", "2": "negative", "4": "positive", "5": "positive"}  # by stars; there are no threes
 DEV = 1000

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rocl.data.corpus import Corpus, Row, Splits
-from rocl.data.files import bad, columns, one_of
-from rocl.download import File, UserError
+from rocl.data.reading import bad, columns, one_of
+from rocl.download import File
+from rocl.errors import UserError
 
 TOPICS = {"1": "culture", "2": "finance", "3": "politics", "4": "science", "5": "sports", "6": "tech"}
 DIALECTS = {"1": "Moldavian", "2": "Romanian"}

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rocl.data.corpus import Corpus, Row, Splits
-from rocl.data.files import bad, objects
+from rocl.data.reading import bad, objects
 from rocl.download import File
 
 LABELS = ("sadness", "surprise", "fear", "anger", "neutral", "trust", "joy")  # the order of the 0/1 lists in the files

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rocl.data.corpus import Corpus, Row, Splits
-from rocl.data.files import bad, columns, one_of
+from rocl.data.reading import bad, columns, one_of
 from rocl.download import File
 
 LABELS = {"0": "negative", "1": "positive"}

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rocl.data.corpus import Corpus, Row, Splits
-from rocl.data.files import lines, member, one_of
+from rocl.data.reading import lines, member, one_of
 from rocl.data.splits import draw
 from rocl.data.task import folded
-from rocl.download import File, UserError
+from rocl.download import File
+from rocl.errors import UserError
 
 TOPICS = {"CUL": "culture", "FIN": "finance", "POL": "politics", "SCI": "science", "SPO": "sports", "TEC": "tech"}
 DIALECTS = {"MD": "Moldavian", "RO": "Romanian"}

@@ -1,0 +1,96 @@
+"""Text files read so that a bad one is one clear line with file and row."""
+
+import csv
+import gzip
+import io
+import json
+import lzma
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rocl.errors import UserError
+
+OPENED = {".gz": gzip.decompress, ".xz": lzma.decompress}  # by the last ending of a name
+csv.field_size_limit(1 << 30)  # a long document is one field
+
+
+def bad(path: Path, number: int, what: str) -> UserError:
+    """The error for a row, counted from 1, a header included."""
+    return UserError(f"{path}, row {number}: {what}")
+
+
+def text(path: Path, content: bytes | None = None) -> str:
+    """A file's UTF-8 text (or that of `content`, read out of it), unpacked, without a byte order mark."""
+    try:
+        content = OPENED.get(path.suffix, bytes)(path.read_bytes()) if content is None else content
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        where = content.count(b"\n", 0, error.start) + 1
+        raise bad(path, where, f"not UTF-8 (byte {error.start}): save the file as UTF-8") from error
+    except (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise UserError(f"{path} is cut short or no {path.suffix} file ({error}): pack it again") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def lines(path: Path, content: bytes | None = None) -> list[str]:
+    """The lines of a file. Only a newline ends one: a text may hold other characters that Python splits at."""
+    return [line.removesuffix("\r") for line in text(path, content).removesuffix("\n").split("\n")]
+
+
+def member(path: Path, name: str) -> bytes:
+    """What a zip holds under a name, read in memory."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.read(name)
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise UserError(f"{path} is not a zip with {name} ({error})") from error
+
+
+def columns(path: Path, count: int, separator: str = "\t") -> Iterator[tuple[int, list[str]]]:
+    """(row number, fields) of a file without quoting; what is past the last separator belongs to the last field."""
+    for number, line in enumerate(lines(path), 1):
+        fields = line.split(separator, count - 1)
+        if len(fields) < count:
+            raise bad(path, number, f"{len(fields)} of {count} columns")
+        yield number, fields
+
+
+def quoted(path: Path, count: int = 0) -> Iterator[tuple[int, list[str]]]:
+    """(row number, fields) of a comma-separated file, fields quoted or not; 0 means as many as the first row has."""
+    number = 0
+    try:
+        for number, fields in enumerate(csv.reader(io.StringIO(text(path), newline=""), strict=True), 1):
+            count = count or len(fields)
+            if len(fields) != count:
+                raise bad(path, number, f"{len(fields)} columns, expected {count}")
+            yield number, fields
+    except csv.Error as error:
+        raise bad(path, number + 1, f"not CSV ({error})") from error
+
+
+def objects(path: Path, fields: Mapping[str, type], inside: str = "") -> Iterator[tuple[int, dict[str, Any]]]:
+    """(row number, object) of a JSON list, or of that under the key `inside`; each has these fields, of these types."""
+    try:
+        found = json.loads(text(path))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from error
+    if inside:
+        found = found.get(inside) if isinstance(found, dict) else None
+    if not isinstance(found, list):
+        raise UserError(f"{path}: expected a JSON list" + (f" under {inside!r}" if inside else ""))
+    for number, item in enumerate(found, 1):
+        for name, kind in fields.items():
+            if not isinstance(item, dict) or not isinstance(item.get(name), kind):
+                raise bad(path, number, f"no {name!r} of type {kind.__name__}")
+        yield number, item
+
+
+def one_of(names: Mapping[str, str], key: str, path: Path, number: int) -> str:
+    """The label that stands for `key` in a file."""
+    if key not in names:
+        raise bad(path, number, f"unknown label {key!r}, expected one of {', '.join(names)}")
+    return names[key]

@@ -1,0 +1,195 @@
+"""A corpus of your own is read whole and split fairly from any table or JSON lines, and a bad file is one line."""
+
+import gzip
+import json
+import lzma
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from rocl.data.corpus import Corpus, Row
+from rocl.data.files import files
+from rocl.data.task import Task, extra
+from rocl.errors import UserError
+
+CSV = "text,label\n" + "".join(f"рядок {n},{'да' if n % 3 else 'не'}\n" for n in range(100))
+
+
+def put(path: Path, content: str | bytes) -> Path:
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def test_one_file_is_split_by_seed_with_the_labels_in_the_same_shares(tmp_path):
+    path = put(tmp_path / "stance.csv", CSV)
+    corpus = files(path, language="sr")
+    sizes = {split: len(rows) for split, rows in corpus.splits.items()}
+    assert sizes == {"train": 70, "dev": 10, "test": 20} and corpus.name == "stance" and corpus.labels == ("да", "не")
+    assert [corpus.counts(split)["не"] for split in sizes] == [24, 3, 7]
+    assert corpus.digest == files(path, language="sr").digest != files(path, language="sr", seed=1).digest
+    assert "test and dev drawn out of stance.csv by seed 0" in corpus.note
+
+
+def test_an_order_of_rows_does_not_decide_the_split(tmp_path):
+    rows = [{"text": f"t{n}", "label": "ab"[n % 2], "key": n} for n in range(60)]
+    other = random.Random(0).sample(rows, 60)
+    some, same = (
+        files(put(tmp_path / f"{n}.jsonl", "\n".join(map(json.dumps, order))), language="xx", id="key")
+        for n, order in enumerate((rows, other))
+    )
+    assert some.digest == same.digest
+
+
+@pytest.mark.parametrize("packed", [("", bytes), (".gz", gzip.compress), (".xz", lzma.compress)])
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl"])
+def test_every_container_gives_the_same_corpus(tmp_path, ending, packed):
+    rows = [line.split(",") for line in CSV.splitlines()]
+    content = {
+        ".csv": CSV,
+        ".tsv": CSV.replace(",", "\t"),
+        ".jsonl": "\n".join(json.dumps({"text": text, "label": label}) for text, label in rows[1:]),
+    }[ending]
+    written = put(tmp_path / f"mine{ending}{packed[0]}", packed[1](content.encode()))
+    ids = [row.texts for row in files(written, language="sr").splits["train"]]
+    assert len(ids) == 70
+    assert Counter(files(written, language="sr").counts("test")) == {"да": 13, "не": 7}
+
+
+@pytest.mark.parametrize("dev", ["dev", "valid", "validation", "val"])
+def test_one_file_per_split_is_taken_as_it_is(tmp_path, dev):
+    for split, text in (("train", "a,x\nb,y"), (dev, "c,x"), ("test", "d,y")):
+        put(tmp_path / f"s-{split}.csv", f"\ufefftext,label\n{text}\n")
+    corpus = files(tmp_path / "s-{split}.csv", language="en")
+    assert {s: [r.texts[0] for r in rows] for s, rows in corpus.splits.items()} == {
+        "train": ["a", "b"],
+        "dev": ["c"],
+        "test": ["d"],
+    }
+    assert corpus.note == "" and corpus.name == "s" and corpus.splits["dev"][0].id == "dev-2"
+
+
+def test_a_group_is_never_divided_nor_are_copies_of_a_text(tmp_path):
+    grouped = "text,label,who\n" + "".join(f"t{n},{n % 2},{n // 5}\n" for n in range(200))
+    copies = "text,label\n" + "".join(f"Same  {n // 4},{n % 2}\n" for n in range(200))
+    one = files(put(tmp_path / "a.csv", grouped), language="en", group="who")
+    two = files(put(tmp_path / "b.csv", copies), language="en")
+    for corpus, key in ((one, lambda row: row.extra["group"]), (two, lambda row: row.texts)):
+        parts = [{key(row) for row in rows} for rows in corpus.splits.values()]
+        assert all(parts) and sum(map(len, parts)) == len(set.union(*parts))
+        assert sum(map(len, corpus.splits.values())) == 200 and 30 <= len(corpus.splits["test"]) <= 50
+
+
+@pytest.mark.parametrize("field", ['["b", "a"]', "b;a", " b ; a ;", "b;a;b"])
+def test_many_labels_are_a_json_list_or_joined_by_a_separator(tmp_path, field):
+    quoted = field.replace('"', '""')
+    path = put(tmp_path / "many.csv", f'text,label\nuna,"{quoted}"\ndue,\ntre,a\n')
+    put(tmp_path / "many_dev.csv", "")
+    corpus = files(path, language="it", many=True, separator=";")
+    rows = [row for rows in corpus.splits.values() for row in rows]
+    assert sorted(row.labels for row in rows) == [(), ("a",), ("b", "a")] and corpus.kind == "many"
+
+
+def test_id_weight_twin_and_pair_columns_are_kept_under_our_names(tmp_path):
+    record = {"n": 7, "said": ["o", "p"], "cls": "x", "w": "0.5", "en": "one", "of": 3, "town": "Iași"}
+    for split, n in (("train", 7), ("dev", 8), ("test", 9)):
+        put(tmp_path / f"{split}.jsonl", json.dumps(record | {"n": n}) + "\n")
+    names = {"text": "said", "label": "cls", "id": "n", "weight": "w", "twin": "en", "pair": "of"}
+    corpus = files(tmp_path / "{split}.jsonl", language="ro", name="mine", **names)
+    kept = {"weight": 0.5, "twin": "one", "pair": 3, "town": "Iași"}
+    assert corpus.splits["train"] == [Row("7", ("o", "p"), ("x",), kept)] and corpus.name == "mine"
+    assert extra(Task(name="t", corpus=corpus), "weight").tolist() == [0.5]
+    with pytest.raises(UserError, match="not every training row has a number called 'town'"):
+        extra(Task(name="t", corpus=corpus), "town")
+
+
+MISTAKES = [
+    ("a.csv", "text,label\na\n", "a.csv, row 2: 1 columns, expected 2"),
+    ("a.csv", "post,label\na,b\n", "a.csv, row 1: no column 'text': say which of post, label it is"),
+    ("a.csv", "texts,label\na,b\n", "row 1: no column 'text' (did you mean texts?)"),
+    ("a.csv", "text,label,label\na,b,c\n", "row 1: two columns are called 'label'"),
+    ("a.csv", "text,label\n  ,b\n", "row 2: the text is empty or no text: fill it, or remove the row"),
+    ("a.csv", "text,label\na,\n", "row 2: the label is no name: fill it"),
+    ("a.csv", b"text,label\nb,c\n\xe3,b\n", "row 3: not UTF-8 (byte 15): save the file as UTF-8"),
+    ("a.csv", 'text,label\n"a,b\n', "row 2: not CSV"),
+    ("a.csv", "", "row 1: no column 'text'"),
+    ("a.tsv", "text\tlabel\na\n", "row 2: 1 of 2 columns"),
+    ("a.jsonl", '{"text": "a", "label": "b"}\n[]x\n', "row 2: not JSON"),
+    ("a.jsonl", "7\n", "row 1: not a JSON object"),
+    ("a.jsonl", "[" * 100_000, "row 1: not JSON"),
+    (
+        "a.jsonl",
+        '{"text": "a", "label": ["b"]}\n',
+        "row 1: the label is no name: fill it, or remove the row; or",
+    ),
+    ("a.jsonl", '{"text": "a", "labels": "b"}\n', "row 1: no key 'label' (did you mean labels?)"),
+    ("a.jsonl", '{"text": [], "label": "b"}\n', "row 1: the text is empty"),
+    ("a.jsonl", '{"text": "\\ud83d", "label": "b"}\n', "row 1: half a surrogate pair"),
+    ("a.txt", "a", "a.txt: rocl reads .csv, .tsv and .jsonl"),
+    ("a.csv.gz", "text,label", "a.csv.gz is cut short or no .gz file"),
+    ("a.csv.gz", gzip.compress(CSV.encode())[:90], "a.csv.gz is cut short or no .gz file"),
+    ("a.csv.xz", lzma.compress(CSV.encode())[:90], "a.csv.xz is cut short or no .xz file"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "said"), MISTAKES)
+def test_a_mistake_is_one_line_with_file_row_and_fix(tmp_path, name, content, said):
+    path = put(tmp_path / name, content)
+    with pytest.raises(UserError) as caught:
+        files(path, language="en")
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("weight", ["-1", "nan", "inf", "a lot", ""])
+def test_a_weight_is_a_number_of_nought_or_more(tmp_path, weight):
+    path = put(tmp_path / "a.csv", f"text,label,w\na,b,{weight}\n")
+    with pytest.raises(UserError, match="row 2: the weight is .*: write a number"):
+        files(path, language="en", weight="w")
+
+
+def test_an_unknown_label_a_second_id_and_a_missing_file_are_told_with_their_row(tmp_path):
+    put(tmp_path / "train.csv", "text,label,n\na,joy,1\nb,fear,1\n")
+    put(tmp_path / "test.csv", "text,label,n\nc,joi,2\n")
+    with pytest.raises(UserError, match=r"test.csv, row 2: no training row has the label 'joi' \(did you mean joy\?\)"):
+        files(tmp_path / "{split}.csv", language="en")
+    with pytest.raises(UserError, match=r"train.csv, row 3: the id 1 is that of .*train.csv, row 2"):
+        files(tmp_path / "{split}.csv", language="en", id="n")
+    with pytest.raises(UserError, match=r"nowhere.csv cannot be read: No such file"):
+        files(tmp_path / "nowhere.csv", language="en")
+
+
+def mutated(content: bytes, rng: random.Random) -> bytes:
+    """The bytes with a few of them gone, doubled, swapped for others or for something nasty."""
+    nasty = [b'"', b",", b"\n", b"\r", b"\t", b"\x00", b"\xff", b"{", b"[", b"]", b"\\ud800", b"\xef\xbb\xbf", b"null"]
+    for _ in range(rng.randint(1, 4)):
+        start = rng.randrange(len(content) + 1)
+        end = min(len(content), start + rng.choice([0, 1, 1, 5, 40]))
+        new = rng.choice([b"", content[start:end] * 2, bytes([rng.randrange(256)]), rng.choice(nasty)])
+        content = content[:start] + new + content[end:]
+    return content
+
+
+@pytest.mark.parametrize(("ending", "seed"), [(".csv", 1), (".tsv", 2), (".jsonl", 3)])
+def test_a_mutated_file_is_a_corpus_or_one_clear_line(tmp_path, ending, seed):
+    lines = [line.split(",") for line in CSV.splitlines()[:21]]
+    content = {
+        ".csv": "\n".join(f'"{text}",{label}' for text, label in lines).replace('"text"', "text"),
+        ".tsv": "\n".join("\t".join(line) for line in lines),
+        ".jsonl": "\n".join(json.dumps({"text": text, "label": label}) for text, label in lines[1:]),
+    }[ending].encode()
+    rng, outcomes = random.Random(seed), Counter()
+    for number in range(800):
+        path = put(tmp_path / f"m{ending}", mutated(content, rng))
+        try:
+            corpus = files(path, language="sr", many=number % 2 == 0)
+            rows = [row for rows in corpus.splits.values() for row in rows]
+            assert isinstance(corpus, Corpus) and len(corpus.digest) == 16
+            assert all(text.strip() for row in rows for text in row.texts) and len({row.id for row in rows}) == len(
+                rows
+            )
+            outcomes["read"] += 1
+        except UserError as error:
+            assert str(error).startswith(str(path)) and "\n" not in str(error), error
+            outcomes["refused"] += 1
+    assert min(outcomes["read"], outcomes["refused"]) > 50, outcomes
