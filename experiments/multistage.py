@@ -15,13 +15,14 @@ def carried_on(tasks, done) -> Model:
     return classifiers(done["before"].encoder(), tasks)
 
 
-def chain(scale: Scale, *stages: Task) -> Experiment:
-    """The last stage, which needs the one before, and so on down to the pretrained encoder."""
+def chain(scale: Scale, *stages: Task, **changes) -> Experiment:
+    """The last stage, which needs the one before, and so on down to the pretrained encoder; `changes` are for each."""
     *earlier, last = stages
     if not earlier:
-        return alone(scale, last)
-    before = chain(scale, *earlier)
-    return alone(scale, last, name=f"{before.name}+{last.name}", model=carried_on, needs={"before": before})
+        return alone(scale, last, **changes)
+    before = chain(scale, *earlier, **changes)
+    own = {"name": f"{before.name}+{last.name}", "model": carried_on, "needs": {"before": before}}
+    return alone(scale, last, **changes | own)
 
 
 def experiment(scale: Scale) -> Experiment:

@@ -28,7 +28,7 @@ from rocl.predict import device, precision
 WIDTH = 100  # columns of what is printed
 PROBE = 1024  # tokens that the measurement of speed takes through a layer
 SPLITS = ("train", "dev", "test")
-KINDS = {"one": "one label a row", "many": "any number of labels a row"}
+KINDS = {"one": "one label a row", "many": "any number of labels a row", "text": "bare text"}
 ABSENT = {"rows": 0, "labels": {}, "empty": 0, "labels per row": {}}  # the statistics of a split that is not there
 
 Packs = Mapping[str, tokens.Packed]  # by split; empty where no Checkpoint says which tokenizer it will be
@@ -81,6 +81,8 @@ def judge_run(experiment: Experiment, tasks: Sequence[Task], folder: Path | None
         yield True, f"several tasks are called {min(twice)!r}; give each a name of its own"
     if experiment.evaluations < 1:
         yield True, f"evaluations is {experiment.evaluations}; dev must be looked at once or more"
+    if not experiment.judge and (bare := [task.name for task in tasks if task.kind == "text"]):
+        yield True, f"{bare[0]} is bare text: give the experiment a judge that scores it"
     if experiment.objective and not tasks:
         yield False, "its tasks are made when its needs are done and are not checked here"
     if experiment.objective and not folder:
@@ -114,7 +116,9 @@ def judge_rows(task: Task, facts: Mapping) -> Iterator[Finding]:
         if len(column) != rows:
             yield True, f"column {name} has {len(column)} rows, train has {rows}; make it from the same rows"
     if task.kind not in KINDS:
-        yield True, f"its labels are of kind {task.kind!r}; there are {' and '.join(KINDS)}"
+        yield True, f"its labels are of kind {task.kind!r}; there are {', '.join(KINDS)}"
+        return
+    if task.kind == "text":
         return
     if len(task.labels) < 2:
         yield True, f"{len(task.labels)} label is declared; there must be two to tell apart"

@@ -50,7 +50,12 @@ def data_folder() -> Path:
     """$ROCL_DATA, or rocl/data in the user's cache folder."""
     if folder := os.environ.get("ROCL_DATA"):
         return Path(folder).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "rocl" / "data"
+    return cache_folder() / "data"
+
+
+def cache_folder() -> Path:
+    """rocl in the user's cache folder, for what can be made again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "rocl"
 
 
 def offline() -> bool:

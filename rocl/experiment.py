@@ -20,7 +20,7 @@ import numpy as np
 from torch import Tensor
 
 from rocl import command
-from rocl.data.batches import Sampling, proportional
+from rocl.data.batches import Batch, Draw, Sampling, Table, proportional
 from rocl.data.task import Task
 from rocl.download import describe, fetch, missing, offline
 from rocl.errors import UserError, hint
@@ -44,15 +44,18 @@ class Experiment:
     `done[name]` offers `.encoder()`, `.model()`, `.logits(task)`, `.scores` (see `rocl.predict.Done`).
     `objective(model, encoded, batch, progress)` returns named terms, each one number a row (R,); their sum is
     minimised, its mean taken over the rows of a step. With `together` a term may be a scalar over all rows that a
-    step has of a task.
+    step has of a task. `alter` changes a batch before it is encoded, such as by masks. `judge` scores a table of bare
+    text (kind "text"), as metrics score the others. A run of no steps leaves the model as it begins.
     """
 
     name: str
     needs: Mapping[str, "Experiment"] = field(default_factory=dict)
     tasks: Sequence[Task] | Callable[[Mapping[str, Any]], Sequence[Task]] = ()
     model: Callable[[Sequence[Task], Mapping[str, Any]], Model] | None = None
+    alter: Callable[[Model, Batch, Draw], Batch] | None = None
     objective: Callable[..., dict[str, Tensor]] | None = None
     together: bool = False
+    judge: Callable[[Model, Table], dict[str, float]] | None = None
     seed: int | None = None  # None takes the run's
     epochs: float | None = None  # passes over as many rows as all tasks have; either this or `steps`
     steps: int | None = None
@@ -84,7 +87,7 @@ class Experiment:
 
     def length(self, rows: int) -> int:
         """Steps of a run over this many training rows."""
-        return self.steps or math.ceil((self.epochs or 0) * rows / self.batch)
+        return math.ceil(self.epochs * rows / self.batch) if self.steps is None else self.steps
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,12 +104,10 @@ class Node:
     @cached_property
     def values(self) -> dict:
         """All that decides the outcome but the run's seed, as JSON: numbers, names of functions, checksums, needs."""
-        own = {f.name: getattr(self.experiment, f.name) for f in fields(self.experiment)}
-        values = {
-            name: named(value, f"{self.experiment.name}.{name}") for name, value in own.items() if name != "needs"
-        }
+        own = {name: value for name, value in vars(self.experiment).items() if name not in ("needs", "seed")}
+        told = {n: named(value, f"{self.experiment.name}.{n}") for n, value in own.items() if value is not None}
         needs = {name: [need.title, self.experiment.needs[name].seed] for name, need in self.needs.items()}
-        return {**values, "scale": self.scale.value, "needs": needs, "seed": None}
+        return {**told, "scale": self.scale.value, "needs": needs}
 
     @cached_property
     def title(self) -> str:

@@ -79,10 +79,15 @@ def finish(folder: Path, node: Node, tasks: Sequence[Task], model: Model, best: 
     shutil.copyfile(folder / "checkpoints" / best["file"], weights)
     model.load_state_dict(load_file(weights))
     tokenizer = tokens.tokenizer(model.encoder.source)
-    names, scores = [task.name for task in tasks], {}
+    names, scores = [task.name for task in tasks if task.kind != "text"], {}
     for task, dev, test in zip(
         tasks, *(tables(model, tasks, split, node.out) for split in ("dev", "test")), strict=True
     ):
+        if task.kind == "text":
+            judged = {s: node.experiment.judge(model, t) for s, t in (("dev", dev), ("test", test)) if len(t)}
+            scores[task.name] = judged
+            log.write(step, {f"test/{task.name}/{n}": v for n, v in judged.get("test", {}).items()})
+            continue
         head = model.heads[task.name]
         thresholds, scores[task.name] = None, {}
         for split, table in (("dev", dev), ("test", test)):
@@ -103,6 +108,10 @@ def finish(folder: Path, node: Node, tasks: Sequence[Task], model: Model, best: 
         decision = {"task": task.name, "kind": task.kind, "labels": task.labels, "max_length": task.max_length}
         decision["thresholds"] = None if thresholds is None else thresholds.tolist()
         disk.write_json(place / "decision.json", decision)
+    if not names:  # an encoder, for sentence-transformers too
+        checkpoints.write(folder / "model", model.encoder)
+        tokens.write(tokenizer, folder / "model", longest := max(task.max_length for task in tasks))
+        checkpoints.sentence_transformers(folder / "model", max_length=longest)
     project(log, step, model, tables(model, tasks, "dev", node.out))
     log.close()
     disk.write_json(folder / "done", {"tasks": names, "scores": scores, "best": best, "sha256": disk.digest(weights)})

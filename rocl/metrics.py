@@ -88,3 +88,15 @@ def _fit_threshold(gold: np.ndarray, probabilities: np.ndarray) -> float:
     below = cuts[best - 1] if best else 0.0
     middle = (cuts[best] + below) / 2
     return float(middle if middle > below else cuts[best])  # neighbouring floats have no middle
+
+
+def retrieval(queries: np.ndarray, answers: np.ndarray) -> dict[str, float]:
+    """How often the nearest of all answers (N, D) by cosine is the one in the query's row, and the other way round.
+
+    `retrieval` is the mean of both directions. An answer as near as the right one counts as right: copies do occur.
+    """
+    one, two = (v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-12) for v in (queries, answers))
+    near = one @ two.T  # (N, N)
+    own = near.diagonal() + 1e-6
+    forth, back = ((near.max(axis) <= own).mean() for axis in (1, 0))
+    return {"retrieval": float(forth + back) / 2, "retrieval/forth": float(forth), "retrieval/back": float(back)}

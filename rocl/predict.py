@@ -21,7 +21,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from safetensors.torch import load_file
-from torch import Tensor
 
 from rocl import command, disk
 from rocl.data import batches, tokens
@@ -32,23 +31,9 @@ from rocl.errors import UserError, hint
 from rocl.experiment import Node
 from rocl.models import checkpoints
 from rocl.models.encoder import Encoder
-from rocl.models.heads import Encoded, Model
+from rocl.models.heads import Model, mean, outputs
 
-BUDGET = 8192  # tokens encoded at once
 CHUNK = 256  # lines read, judged and printed at once
-
-
-@torch.no_grad()
-def outputs(model: Model, table: batches.Table, head: Callable[[Encoded], Tensor]) -> np.ndarray:
-    """What a head (or a pooling function) says of every row of a table, in its order, (rows, C) float32; no dropout."""
-    device = next(model.parameters()).device
-    model.eval()
-    said: np.ndarray | None = None
-    for rows in table.cut(np.arange(len(table)), BUDGET):
-        part = head(model.encode(table.batch(rows).to(device))).float().cpu().numpy()  # (R, C)
-        said = np.empty((len(table), *part.shape[1:]), np.float32) if said is None else said
-        said[rows] = part
-    return said
 
 
 class Needs(dict[str, "Done"]):
@@ -75,7 +60,10 @@ class Done:
 
     def encoder(self) -> Encoder:
         """Its encoder, to go on from; the folder it comes from holds the tokenizer."""
-        return checkpoints.read_classifier(model_folder(self.folder, self.record["tasks"][0], self.record["tasks"]))[0]
+        names = self.record["tasks"]
+        if not names:
+            return checkpoints.read(self.folder / "model")
+        return checkpoints.read_classifier(model_folder(self.folder, names[0], names))[0]
 
     def tasks(self) -> list[Task]:
         tasks = self.node.experiment.tasks
@@ -94,8 +82,9 @@ class Done:
         """What it says of the training rows of a task, (rows, C): written once, refused when stale."""
         return self.predict(task, "train", task.name)
 
-    def predict(self, task: Task, split: str, head: str) -> np.ndarray:
-        """What one of its heads says of the rows of a split, (rows, C), kept on disk beside what it depends on."""
+    def predict(self, task: Task, split: str, head: str | None = None) -> np.ndarray:
+        """What one of its heads says of the rows of a split, (rows, C), or with None the mean vectors (rows, D); kept
+        on disk beside what it depends on."""
         texts = hashlib.sha256(json.dumps([row.texts for row in task.rows(split)]).encode()).hexdigest()
         key = json.dumps([self.record["sha256"], head, task.max_length, texts])
         name = hashlib.sha256(key.encode()).hexdigest()[:8]
@@ -110,10 +99,11 @@ class Done:
                 raise UserError(f"{path} is damaged ({error}): remove it to have it made again") from error
         model = self.model().to(device())
         model.precision = precision(model.device, model.encoder.config.width)
-        if head not in model.heads:
+        if head is not None and head not in model.heads:
             names = list(model.heads)
             raise UserError(f"{self.folder} has no head {head!r}, only {', '.join(names)}{hint(head, names)}")
-        said = outputs(model, tables(model, [task], split, self.node.out)[0], model.heads[head])
+        function = mean if head is None else model.heads[head]
+        said = outputs(model, tables(model, [task], split, self.node.out)[0], function)
         with disk.whole(path) as part:
             save_file({"outputs": said}, part, metadata={"key": key})  # one entry: several come in any order
         return said
@@ -155,6 +145,8 @@ class Classifier:
 
     def __init__(self, run: Path):
         names = disk.read_json(run / "done")["tasks"]
+        if not names:
+            raise UserError(f"{run} learned no labels: it left an encoder, in {run / 'model'}")
         folders = [model_folder(run, name, names) for name in names]
         encoder, head = checkpoints.read_classifier(folders[0])
         heads = [head, *(checkpoints.read_head(folder, encoder) for folder in folders[1:])]

@@ -68,7 +68,8 @@ def report(done: Sequence[Done], folder: Path, missing: Sequence[Node] = ()) -> 
     keys = sorted(tables, key=lambda key: -len(tables[key]))  # what most systems learn, then in the graph's order
     losers = [f"{line.name} on {key[0]}" for key in keys for line in tables[key].values() if loses(line, tables[key])]
     first = f"Below {TFIDF} in macro-F1: {', '.join(losers)}." if losers else f"No system is below {TFIDF} in macro-F1."
-    parts = [first if tables else "No finished run has test rows." if done else "No run is finished."]
+    told = [first] if any(TFIDF in lines for lines in tables.values()) else []
+    parts = told if tables else ["No finished run has test rows." if done else "No run is finished."]
     if missing:
         parts.append("Not run: " + ", ".join(f"{node.experiment.name} (seed {node.seed})" for node in missing) + ".")
     parts += [HOW] * bool(tables)
@@ -94,7 +95,7 @@ def add(lines: Lines, run: Done, task: Task) -> None:
     """Enters a run's scores on a task: as one more seed of a line, or a line of its own, the baselines first."""
     node, sizes = run.node, "/".join(str(len(task.rows(split))) for split in ("train", "dev", "test"))
     facts = [node.scale.value, f"{task.corpus.name} {sizes} {task.corpus.digest}"]
-    if not lines:
+    if not lines and task.kind != "text":
         lines |= {name: Line(name, [*facts, ""], [scores]) for name, scores in baseline(task, node).items()}
     line = lines.setdefault(node.title, Line(node.experiment.name, [*facts, node.encoder]))
     line.scores.append(run.scores[task.name]["test"])
@@ -104,12 +105,13 @@ def add(lines: Lines, run: Done, task: Task) -> None:
 
 
 def loses(line: Line, lines: Lines) -> bool:
-    return bool(line.seeds) and line.macro_f1() < lines[TFIDF].macro_f1()
+    return bool(line.seeds) and TFIDF in lines and line.macro_f1() < lines[TFIDF].macro_f1()
 
 
 def table(lines: Lines, columns: Mapping[str, str]) -> str:
     """One task: a line a system, a column a metric that the task has."""
-    columns = {metric: name for metric, name in columns.items() if metric in lines[TFIDF].scores[0]}
+    told = next(iter(lines.values())).scores[0]
+    columns = {metric: name for metric, name in columns.items() if metric in told} or {name: name for name in told}
     names = [line.name for line in lines.values()]
     rows = []
     for title, line in lines.items():
@@ -125,7 +127,7 @@ def table(lines: Lines, columns: Mapping[str, str]) -> str:
 
 def cell(metric: str, values: Sequence[float]) -> str:
     """Per cent (but for squared errors), with the standard deviation where there are several seeds."""
-    factor = 1 if metric.endswith("mse") else 100
+    factor = 1 if metric.endswith(("mse", "perplexity")) else 100
     spread = f" ± {factor * np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
     return f"{factor * np.mean(values):.1f}{spread}"
 

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,7 +20,7 @@ from tqdm import tqdm
 from rocl import check, command, disk, finish, metrics, optimizer, report, runs
 from rocl.data import batches
 from rocl.data.task import Task
-from rocl.errors import UserError
+from rocl.errors import UserError, hint
 from rocl.experiment import Experiment, Node, changed, graph, graphs, parsed, parser
 from rocl.interrupts import Interrupted, held
 from rocl.models import checkpoints
@@ -61,7 +62,7 @@ def fit(
     """
     sizes = [len(table) for table in train]
     steps = experiment.length(sum(sizes))
-    looks = {max(1, round(n * steps / experiment.evaluations)) for n in range(1, experiment.evaluations + 1)}
+    looks = {max(1, round(n * steps / experiment.evaluations)) for n in range(1, experiment.evaluations)} | {steps}
     log_every = max(1, steps // LOOKS)
     adamw = optimizer.adamw(
         optimizer.groups(
@@ -94,7 +95,7 @@ def fit(
             due = time.monotonic() - saved > max(PATIENCE, 20 * cost)
             if state.step in looks and state.evaluated < state.step:
                 begun = time.monotonic()
-                evaluate(model, dev, folder, state, log)
+                evaluate(experiment, model, dev, folder, state, log)
                 lap += time.monotonic() - begun
                 due = True
             state.seconds = time.monotonic() - began
@@ -108,7 +109,7 @@ def fit(
                 progress = state.step / steps
                 for group in adamw.param_groups:
                     group["lr"] = group["rate"] * optimizer.warmup_linear(progress, experiment.warmup)
-                tokens += backward(experiment, model, train, next(order), progress, scaler, state)
+                tokens += backward(experiment, model, train, next(order), seed, progress, scaler, state)
                 scaler.unscale_(adamw)
                 norm = nn.utils.clip_grad_norm_(model.parameters(), experiment.clip)
                 if not math.isfinite(norm) and scaler.get_scale() <= 1:  # a larger scale is halved, the step skipped
@@ -141,6 +142,7 @@ def backward(
     model: Model,
     tables: Sequence[batches.Table],
     pairs: np.ndarray,
+    seed: int,
     progress: float,
     scaler: torch.amp.GradScaler,
     state: State,
@@ -152,6 +154,12 @@ def backward(
     """
     model.train()
     told: list[tuple[batches.Batch, dict[str, Tensor | float]]] = []
+
+    def taken(table: batches.Table, rows: np.ndarray) -> batches.Batch:
+        batch = table.batch(rows)
+        if experiment.alter:
+            batch = experiment.alter(model, batch, partial(batches.uniforms, batch, seed, state.step))
+        return batch.to(model.device)
 
     def judge(pieces: Sequence[tuple[batches.Batch, Encoded]]) -> None:
         loss = torch.zeros((), device=model.device)
@@ -166,9 +174,9 @@ def backward(
     for number in np.unique(pairs[:, 0]):
         table, rows = tables[number], pairs[pairs[:, 0] == number, 1]
         cuts = list(table.cut(rows, experiment.token_budget))
-        parts = [table.batch(cut).to(model.device) for cut in cuts]
+        parts = [taken(table, cut) for cut in cuts]
         if experiment.together and len(parts) > 1:
-            encode_together(model, table.batch(np.concatenate(cuts)).to(model.device), parts, judge)
+            encode_together(model, taken(table, np.concatenate(cuts)), parts, judge)
             continue
         for part in parts:
             if at_once and sum(len(batch.ids) for batch in (*at_once, part)) > experiment.token_budget:
@@ -258,14 +266,21 @@ def write_line(
     return loss
 
 
-def evaluate(model: Model, dev: Sequence[batches.Table], folder: Path, state: State, log: runs.Log) -> None:
+def evaluate(
+    experiment: Experiment, model: Model, dev: Sequence[batches.Table], folder: Path, state: State, log: runs.Log
+) -> None:
     """Scores on dev, decided as test will be; keeps the weights if the mean of the metrics is the best so far."""
     values, means = {}, []
     for table in dev:
         task = table.task
-        gold, said = table.columns["labels"], outputs(model, table, model.heads[task.name])
-        scores = metrics.scores(gold, said, task.labels, task.kind, metrics.dev_thresholds(gold, said, task.kind))
+        if task.kind == "text":
+            scores = experiment.judge(model, table)
+        else:
+            gold, said = table.columns["labels"], outputs(model, table, model.heads[task.name])
+            scores = metrics.scores(gold, said, task.labels, task.kind, metrics.dev_thresholds(gold, said, task.kind))
         values |= {f"dev/{task.name}/{name}": value for name, value in scores.items()}
+        if task.metric not in scores:
+            raise UserError(f"{task.name}: there is no metric {task.metric!r}{hint(task.metric, list(scores))}")
         means.append(scores[task.metric])
     with held():
         score = sum(means) / len(means)
@@ -320,7 +335,7 @@ def train(node: Node, done: Mapping[str, Done]) -> None:
         torch.manual_seed(node.seed)
         model = experiment.model(tasks, done).to(device())
         model.precision = precision(model.device, model.encoder.config.width)
-        for task in tasks:
+        for task in [task for task in tasks if task.kind != "text"]:
             if task.name not in model.heads:
                 raise UserError(f"{experiment.name}: the model has no head called {task.name}, as the task is; add it")
             checkpoints.judge_head(folder, model.encoder.config, model.heads[task.name], task.labels)

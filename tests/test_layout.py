@@ -11,7 +11,7 @@ from rocl.experiment import Scale, graph, load
 ROOT = Path(__file__).parents[1]
 LIBRARY = sorted((ROOT / "rocl").rglob("*.py"))
 EXPERIMENTS = sorted((ROOT / "experiments").glob("*.py"))
-LIMIT = 3250  # lines of code in rocl, docstrings aside, without its corpora, which are a page each
+LIMIT = 3600  # lines of code in rocl, docstrings aside, without its corpora, which are a page each
 
 
 def imports(file: Path) -> set[str]:
@@ -44,7 +44,7 @@ def test_a_leaf_imports_only_itself_and_the_ground(leaf):
 
 
 def test_experiments_import_the_surface_alone():
-    surface = ("rocl.experiment.", "rocl.data.", "rocl.models.", "rocl.losses.", "experiments.")
+    surface = ("rocl.experiment.", "rocl.data.", "rocl.models.", "rocl.losses.", "rocl.metrics.", "experiments.")
     wrong = [
         (file.name, name)
         for file in EXPERIMENTS

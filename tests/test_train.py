@@ -53,7 +53,7 @@ def gradients(experiment: Experiment, seed: int = 1) -> torch.Tensor:
     pairs = next(batches.steps([60, 40], seed=1, batch=16, steps=1, sampling=experiment.sampling))
     torch.manual_seed(seed)
     scaler = torch.amp.GradScaler("cpu", enabled=False)
-    train.backward(experiment, model, tables, pairs, 0.5, scaler, train.State())
+    train.backward(experiment, model, tables, pairs, 1, 0.5, scaler, train.State())
     return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
 

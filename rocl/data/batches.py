@@ -6,8 +6,9 @@ is a function of the seed and the step, so a resumed run counts instead of remem
 Letters: T tokens in the batch, B texts, R rows, C labels.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -31,12 +32,13 @@ class Batch:
     max_length: int  # tokens of the longest text
     columns: dict[str, Tensor]  # each (R, ...); "labels" is the gold as 0/1 (R, C) float32
     row_ids: list[str]
+    tokens: Mapping[str, Tensor] = field(default_factory=dict)  # each (T,): what `alter` says of them
 
     def to(self, device: torch.device) -> "Batch":
-        columns = {name: column.to(device) for name, column in self.columns.items()}
-        return replace(
-            self, ids=self.ids.to(device), starts=self.starts.to(device), rows=self.rows.to(device), columns=columns
-        )
+        moved = {name: getattr(self, name).to(device) for name in ("ids", "starts", "rows")}
+        for name in ("columns", "tokens"):
+            moved[name] = {key: column.to(device) for key, column in getattr(self, name).items()}
+        return replace(self, **moved)
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,21 @@ def joined(parts: Sequence[Batch]) -> Batch:
         columns={},
         row_ids=[row_id for part in parts for row_id in part.row_ids],
     )
+
+
+Draw = Callable[[int], Tensor]  # the n-th of a batch's random numbers for each of its tokens, (T,) in [0, 1)
+
+
+def uniforms(batch: Batch, seed: int, step: int, number: int) -> Tensor:
+    """Random numbers in [0, 1), one a token (T,): each a function of seed, step, the row's id and its place in the row,
+    so that they do not depend on what else is in the batch. (SplitMix64, Steele et al. 2014.)"""
+    lengths = batch.starts[batch.rows].diff().numpy()  # (R,) tokens a row
+    keys = np.array([zlib.crc32(f"{seed} {step} {number} {row_id}".encode()) for row_id in batch.row_ids], np.uint64)
+    places = np.arange(lengths.sum()) - np.repeat(offsets(lengths)[:-1], lengths)  # (T,)
+    x = ((np.repeat(keys, lengths) << np.uint64(32)) + places.astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        x = (x ^ (x >> np.uint64(shift))) * np.uint64(factor)
+    return torch.from_numpy(((x ^ (x >> np.uint64(31))) >> np.uint64(40)).astype(np.float32) / 2**24)  # (T,)
 
 
 def offsets(lengths: np.ndarray) -> np.ndarray:

@@ -9,11 +9,12 @@ from typing import Any
 
 from rocl.data.corpus import Corpus, Row, Splits
 from rocl.data.reading import OPENED, bad, columns, lines, quoted
-from rocl.data.splits import draw
+from rocl.data.splits import draw_groups
+from rocl.data.task import folded
 from rocl.errors import UserError, hint
 
 NAMES = {"train": ("train",), "dev": ("dev", "valid", "validation", "val"), "test": ("test",)}  # what "{split}" may be
-DRAWN = {"test": 0.2, "dev": 0.1}  # share of the training rows that is drawn where a split has no file, in this order
+DRAWN = {"test": 1 / 5, "dev": 1 / 8}  # share of train that a split without a file takes, one after the other
 
 
 def files(
@@ -41,8 +42,8 @@ def files(
     language, `pair` the id of a row that this one translates. Rows of one `group`, else of one text, stay in one split.
     Columns with no name here are kept under their own.
 
-    A split without a file is drawn out of train by `seed`, its labels in the same shares: a fifth for test, a tenth
-    for dev. The labels are those of train, in alphabetical order. A mistake is a UserError with file, row and fix.
+    A split without a file is drawn out of train by `seed`, its labels in the same shares: a fifth for test, then an
+    eighth for dev. Labels are those of train, in alphabetical order. A mistake is a UserError with file, row and fix.
     """
     named = {"text": text, "label": label, "id": id, "group": group, "weight": weight, "twin": twin, "pair": pair}
     named = {theirs: ours for ours, theirs in named.items() if theirs}
@@ -60,9 +61,9 @@ def files(
         if strange := [label for label in row.labels if label not in labels]:
             have = f"no training row has the label {strange[0]!r}{hint(strange[0], labels)}"
             raise UserError(f"{where[row.id]}: {have}: mend it, or add training rows of it")
-    total, drawn = len(splits["train"]), [split for split in DRAWN if split not in paths]
+    drawn = [split for split in DRAWN if split not in paths]
     for split in drawn:
-        splits[split], splits["train"] = _drawn(splits["train"], round(total * DRAWN[split]), seed)
+        splits[split], splits["train"] = draw_groups(splits["train"], DRAWN[split], _labels, _group, seed)
     return Corpus(
         name=name or Path(path).name.split(".")[0].replace("{split}", "").strip("-_") or Path(path).parent.name,
         language=language,
@@ -162,14 +163,10 @@ def _weight(path: Path, number: int, value: Any) -> float:
     return weight
 
 
-def _drawn(rows: list[Row], size: int, seed: int) -> tuple[list[Row], list[Row]]:
-    """About `size` rows and the rest: whole groups, drawn so that the labels of their first rows keep their shares."""
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        own = " ".join("\n".join(row.texts).casefold().split())
-        groups.setdefault(str(row.extra.get("group", own)), []).append(row)
-    firsts = [members[0] for members in groups.values()]
-    chosen, _ = draw(firsts, size * len(firsts) // max(1, len(rows)), lambda row: row.labels, seed)
-    ids = {row.id for row in chosen}
-    inside = {row.id for members in groups.values() if members[0].id in ids for row in members}
-    return [row for row in rows if row.id in inside], [row for row in rows if row.id not in inside]
+def _labels(row: Row) -> tuple[str, ...]:
+    return row.labels
+
+
+def _group(row: Row) -> str:
+    """What must not be divided: the group of that column, or without one all copies of a text."""
+    return str(row.extra["group"]) if "group" in row.extra else folded(row)

@@ -5,9 +5,11 @@ import gzip
 import io
 import json
 import lzma
+import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +52,41 @@ def member(path: Path, name: str) -> bytes:
         raise UserError(f"{path} is not a zip with {name} ({error})") from error
 
 
-def columns(path: Path, count: int, separator: str = "\t") -> Iterator[tuple[int, list[str]]]:
+def members(path: Path) -> Iterator[tuple[str, bytes]]:
+    """(name, content) of every file of a tar, packed or not, read in memory and in one pass: no name becomes a path."""
+    try:
+        with tarfile.open(path) as archive:
+            for item in archive:
+                if item.isfile():
+                    yield item.name, archive.extractfile(item).read()
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise UserError(f"{path} is cut short or no tar: put the right one there") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def tar_member(path: Path, name: str) -> bytes:
+    """What a tar holds under a name."""
+    for found, content in members(path):
+        if found == name:
+            return content
+    raise UserError(f"{path} holds no {name}: get it again")
+
+
+def aligned(*given: tuple[Path, list[str]]) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """(row number, a text of each) of files that go together row by row; a row without one of its texts is refused."""
+    for number, texts in enumerate(zip_longest(*(texts for _, texts in given), fillvalue=""), 1):
+        for (path, found), text in zip(given, texts, strict=True):
+            if not text.strip():
+                raise bad(path, number, "no text" if number <= len(found) else f"missing, the last is {len(found)}")
+        yield number, texts
+
+
+def columns(
+    path: Path, count: int, separator: str = "\t", content: bytes | None = None
+) -> Iterator[tuple[int, list[str]]]:
     """(row number, fields) of a file without quoting; what is past the last separator belongs to the last field."""
-    for number, line in enumerate(lines(path), 1):
+    for number, line in enumerate(lines(path, content), 1):
         fields = line.split(separator, count - 1)
         if len(fields) < count:
             raise bad(path, number, f"{len(fields)} of {count} columns")

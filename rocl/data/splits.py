@@ -26,3 +26,22 @@ def draw(
         ids = sorted((row.id for row in members), key=lambda id: hashlib.sha256(f"{seed} {id}".encode()).digest())
         drawn.update(ids[: shares[key][0] + (key in rounded_up)])
     return [row for row in rows if row.id in drawn], [row for row in rows if row.id not in drawn]
+
+
+def draw_groups(
+    rows: Sequence[Row],
+    share: float,
+    stratum: Callable[[Row], Hashable],
+    group: Callable[[Row], Hashable],
+    seed: int = 0,
+) -> tuple[list[Row], list[Row]]:
+    """As `draw`, of this share of the groups: all rows of a group, such as copies of a text, go to one side.
+
+    A group's stratum is that of its first row.
+    """
+    firsts: dict[Hashable, Row] = {}
+    for row in rows:
+        firsts.setdefault(group(row), row)
+    drawn = {row.id for row in draw(list(firsts.values()), round(share * len(firsts)), stratum, seed)[0]}
+    inside = {key for key, row in firsts.items() if row.id in drawn}
+    return [row for row in rows if group(row) in inside], [row for row in rows if group(row) not in inside]

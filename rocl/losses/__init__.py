@@ -2,5 +2,17 @@
 
 from rocl.losses.classification import classify, smooth
 from rocl.losses.distillation import anneal, annealed_scale, distil, jafari, match_logits, soften
+from rocl.losses.language import approach, masked_language
 
-__all__ = ["anneal", "annealed_scale", "classify", "distil", "jafari", "match_logits", "smooth", "soften"]
+__all__ = [
+    "anneal",
+    "annealed_scale",
+    "approach",
+    "classify",
+    "distil",
+    "jafari",
+    "masked_language",
+    "match_logits",
+    "smooth",
+    "soften",
+]

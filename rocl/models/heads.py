@@ -1,18 +1,20 @@
 """What stands on an encoder: the model that joins them, pooling, and heads for classification. All float32.
 
-Letters: T tokens in the batch, B texts, R rows, D width, C labels.
+Letters: T tokens in the batch, B texts, R rows, D width, E width of the embeddings, C labels, V vocabulary,
+M masked tokens.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rocl.errors import UserError
 from rocl.models.attention import dropout
-from rocl.models.encoder import Encoder, initialise
+from rocl.models.encoder import ACTIVATIONS, Encoder, initialise
 
 
 class Encoded(NamedTuple):
@@ -58,6 +60,31 @@ class Model(nn.Module):
         return Encoded(tokens.float(), batch.starts, batch.rows, states)
 
 
+class Rows(Protocol):
+    """What `outputs` needs of a table of rows."""
+
+    def __len__(self) -> int: ...
+
+    def cut(self, rows: np.ndarray, budget: int) -> Iterator[np.ndarray]: ...
+
+    def batch(self, rows: np.ndarray) -> Packed: ...
+
+
+BUDGET = 8192  # tokens encoded at once where nothing is learned
+
+
+@torch.no_grad()
+def outputs(model: Model, table: "Rows", head: Callable[[Encoded], Tensor]) -> np.ndarray:
+    """What a head (or a pooling function) says of every row of a table, in its order, (rows, C) float32; no dropout."""
+    model.eval()
+    said: np.ndarray | None = None
+    for rows in table.cut(np.arange(len(table)), BUDGET):
+        part = head(model.encode(table.batch(rows).to(model.device))).float().cpu().numpy()  # (R, C)
+        said = np.empty((len(table), *part.shape[1:]), np.float32) if said is None else said
+        said[rows] = part
+    return said
+
+
 Pool = Callable[[Encoded], Tensor]
 
 
@@ -68,8 +95,18 @@ def first(encoded: Encoded) -> Tensor:
 
 def mean(encoded: Encoded) -> Tensor:
     """The mean over all tokens of each row, special ones included, (R, D)."""
-    lengths = encoded.starts[encoded.rows].long().diff()
-    return torch.segment_reduce(encoded.tokens, "mean", lengths=lengths, axis=0)
+    return texts(encoded._replace(starts=encoded.starts[encoded.rows]))
+
+
+def owners(encoded: Encoded) -> Tensor:
+    """The row that each token belongs to, (T,)."""
+    lengths = encoded.starts[encoded.rows].long().diff()  # (R,)
+    return torch.arange(len(lengths), device=lengths.device).repeat_interleave(lengths, output_size=len(encoded.tokens))
+
+
+def texts(encoded: Encoded) -> Tensor:
+    """The mean over all tokens of each text, special ones included, (B, D)."""
+    return torch.segment_reduce(encoded.tokens, "mean", lengths=encoded.starts.long().diff(), axis=0)
 
 
 class Classifier(nn.Module):
@@ -106,6 +143,27 @@ CLASSIFIERS = {
 def classification_head(encoder: Encoder, labels: int) -> Classifier:
     """The encoder's family's own head, (R, C), which export writes exactly; BERT's starts from the stored pooler."""
     return Classifier(encoder, labels)
+
+
+class MaskedLanguage(nn.Module):
+    """BERT's head for masked tokens: dense, activation, layer norm, and the word embeddings as decoder, with a bias."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        config = encoder.config
+        self.dense = nn.Linear(config.width, config.embedding)
+        self.norm = nn.LayerNorm(config.embedding, config.epsilon)
+        self.bias = nn.Parameter(torch.zeros(config.vocabulary))
+        self.activation = ACTIVATIONS[config.activation]
+        initialise(self, config.initializer_range)
+
+    def forward(self, vectors: Tensor, words: Tensor, precision: torch.dtype = torch.float32) -> Tensor:
+        """Logits (M, V) float32 of masked places, from their vectors (M, D) and the encoder's word embeddings (V, E).
+
+        The product with the vocabulary, as large as the encoder's own, is taken in `precision`.
+        """
+        x = self.norm(self.activation(self.dense(vectors)))  # (M, E)
+        return F.linear(x.to(precision), words.to(precision)).float() + self.bias
 
 
 class Pooled(nn.Sequential):

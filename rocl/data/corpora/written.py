@@ -48,3 +48,17 @@ def written_sentiment_en() -> Corpus:
 
 def written_news_en() -> Corpus:
     return corpus("news_en", "World", "Sports", "Business", "Sci/Tech")
+
+
+def written_pairs() -> Corpus:
+    """Bare pairs of an English text and the Romanian training text that it translates; a fifth each is dev and test."""
+    return Corpus(name="written_pairs", language="ro", labels=(), kind="text", licence="CC0 1.0", read=_pairs)
+
+
+def _pairs(_: Mapping[str, Path]) -> Splits:
+    rows = []
+    for part in ("emotion", "sentiment", "news"):
+        romanian, english = (corpus(f"{part}_{language}").read({})["train"] for language in ("ro", "en"))
+        texts = {row.id: row.texts for row in romanian}
+        rows += [Row(row.id, row.texts + texts[row.extra["pair"]], ()) for row in english if "pair" in row.extra]
+    return {"train": [r for n, r in enumerate(rows) if n % 5 > 1], "dev": rows[::5], "test": rows[1::5]}

@@ -1,0 +1,119 @@
+"""Bare text, for what learns from it alone: training rows of other corpora, text files, and sides of translations."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from rocl.data.corpus import Corpus, Row, Splits
+from rocl.data.reading import lines
+from rocl.data.task import Task, folded
+
+DEV = 50  # one passage in so many is kept for dev
+
+
+def passages(
+    name: str, language: str, sources: Sequence[Corpus], *, without: Sequence[Corpus] = (), words: int = 64
+) -> Corpus:
+    """The texts of the training rows of corpora as passages of at most `words` words, each once.
+
+    A row of which any text also stands in a dev or test split of `without`, whatever its case, accent form and spacing,
+    stays out as a whole. One passage in 50 is dev, drawn by its hash; there is no test split.
+    """
+    note = f"training texts of {', '.join(corpus.name for corpus in sources)}, cut into passages of {words} words"
+    note += f", without what {', '.join(corpus.name for corpus in without)} hold out" if without else ""
+    return Corpus(
+        name=name,
+        language=language,
+        labels=(),
+        kind="text",
+        licence="; ".join(dict.fromkeys(corpus.licence for corpus in sources)),
+        note=note,
+        files=tuple(dict.fromkeys(file for corpus in (*sources, *without) for file in corpus.files)),
+        read=partial(_passages, tuple(sources), tuple(without), words),
+    )
+
+
+def _passages(sources: Sequence[Corpus], without: Sequence[Corpus], words: int, _: Mapping[str, Path]) -> Splits:
+    judged = [row for corpus in without for split in ("dev", "test") for row in corpus.splits.get(split, [])]
+    held_out = {form for row in judged for form in forms(row)}
+    found: dict[str, str] = {}  # passages by their folded form
+    for corpus in sources:
+        for row in corpus.splits["train"]:
+            texts = [] if held_out & forms(row) else row.texts
+            for passage in (passage for text in texts for passage in cut(text, words)):
+                found.setdefault(" ".join(passage.casefold().split()), passage)
+    splits: dict[str, list[Row]] = {"train": [], "dev": []}
+    for key, passage in found.items():
+        digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+        splits["train" if int(digest[:8], 16) % DEV else "dev"].append(Row(digest[:16], (passage,), ()))
+    return splits
+
+
+def cut(text: str, words: int) -> Iterator[str]:
+    """The words of a text in equal passages of at most so many, joined by single spaces."""
+    have = text.split()
+    parts = -(-len(have) // words)
+    for part in range(parts):
+        yield " ".join(have[part * len(have) // parts : (part + 1) * len(have) // parts])
+
+
+def plain(name: str, language: str, *paths: Path, licence: str = "not stated") -> Corpus:
+    """Text files as a corpus of bare text, a training row a line that is not empty; .gz and .xz are unpacked."""
+    return Corpus(
+        name=name, language=language, labels=(), kind="text", licence=licence, read=partial(_plain, tuple(paths))
+    )
+
+
+def _plain(paths: Sequence[Path], _: Mapping[str, Path]) -> Splits:
+    found = [(f"{path.name}-{n}", line.strip()) for path in paths for n, line in enumerate(lines(path), 1)]
+    return {"train": [Row(id, (text,), ()) for id, text in found if text]}
+
+
+def joined(name: str, **splits: Sequence[tuple[Corpus, str]]) -> Corpus:
+    """Splits put together from those of other corpora of one kind: `train=[(ntrex(), "train"), ...]`."""
+    parts = [corpus for several in splits.values() for corpus, _ in several]
+    return replace(
+        parts[0],
+        name=name,
+        licence="; ".join(dict.fromkeys(corpus.licence for corpus in parts)),
+        note="; ".join(f"{s}: {', '.join(f'{c.name} {split}' for c, split in of)}" for s, of in splits.items()),
+        files=tuple(dict.fromkeys(file for corpus in parts for file in corpus.files)),
+        read=partial(_joined, splits),
+    )
+
+
+def _joined(splits: Mapping[str, Sequence[tuple[Corpus, str]]], _: Mapping[str, Path]) -> Splits:
+    return {
+        name: [
+            replace(row, id=f"{corpus.name}-{split}-{row.id}") for corpus, split in of for row in corpus.splits[split]
+        ]
+        for name, of in splits.items()
+    }
+
+
+def apart(corpus: Corpus) -> Corpus:
+    """The corpus without the training rows of which any text also stands in dev or test, whatever its case and form."""
+    note = "; ".join(filter(None, [corpus.note, "training rows that share a text with dev or test are left out"]))
+    return replace(corpus, note=note, read=partial(_apart, corpus))
+
+
+def _apart(corpus: Corpus, _: Mapping[str, Path]) -> Splits:
+    held_out = {form for split in ("dev", "test") for row in corpus.splits.get(split, []) for form in forms(row)}
+    return {**corpus.splits, "train": [row for row in corpus.splits["train"] if not held_out & forms(row)]}
+
+
+def forms(row: Row) -> set[str]:
+    """The folded form of each text of a row."""
+    return {folded(replace(row, texts=(text,))) for text in row.texts}
+
+
+def side(task: Task, number: int) -> Task:
+    """The task with only the text at this place of each row: one language of a corpus of translations."""
+    one = partial(_side, task.corpus, number)
+    return replace(task, name=f"{task.name}-{number}", corpus=replace(task.corpus, read=one), columns={})
+
+
+def _side(corpus: Corpus, number: int, _: Mapping[str, Path]) -> Splits:
+    return {split: [replace(row, texts=(row.texts[number],)) for row in rows] for split, rows in corpus.splits.items()}

@@ -1,0 +1,61 @@
+"""An encoder grown out of another: with a new vocabulary, or with some of its layers."""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from rocl.errors import UserError
+from rocl.models.encoder import Encoder
+from rocl.models.families import FAMILIES
+
+# V pieces of the new vocabulary, P rows of the position table, E width of the embeddings
+
+
+def transplant(
+    encoder: Encoder, pieces: Sequence[str], known: Mapping[str, int], spell: Callable[[str], list[int]], padding: int
+) -> Encoder:
+    """A copy of the encoder for the vocabulary `pieces`, in the order of their ids; `padding` is the padding's.
+
+    A piece that is `known` keeps the vector of that old id. Another begins as the mean of the vectors of the old ids
+    that `spell` gives for it, which are none special or unknown; without any, as the mean of all old vectors. What is
+    no word vector is copied. The copy has no `source`: set it to the folder of the new tokenizer.
+    """
+    config, old = encoder.config, encoder.embeddings.words.weight.detach()
+    ids = [[known[piece]] if piece in known else spell(piece) for piece in pieces]
+    everything = old.mean(0)
+    words = torch.stack([old[several].mean(0) if several else everything for several in ids])  # (V, E)
+    # Positions that count from behind the padding id move with it; the rows in front of them are never looked up.
+    first = padding + 1 if config.first_position else 0
+    shift = first - config.first_position
+    places = nn.functional.pad(encoder.embeddings.positions.weight.detach(), (0, 0, shift, 0))  # (P + shift, E)
+    # The ids of other special tokens and the tokenizer's class speak of the old vocabulary.
+    stored = {key: config.stored[key] for key in config.stored if not key.endswith(("_token_id", "tokenizer_class"))}
+    sizes = {"vocabulary": len(pieces), "positions": len(places)}
+    new = _copy(encoder, stored, padding=padding, first_position=first, **sizes)
+    new.source = None
+    new.embeddings.words = nn.Embedding.from_pretrained(words, freeze=False, padding_idx=padding)
+    new.embeddings.positions = nn.Embedding.from_pretrained(places, False, padding if first else None)
+    return new
+
+
+def layers_kept(encoder: Encoder, numbers: Sequence[int]) -> Encoder:
+    """A copy of the encoder with just the layers of these numbers, counted from 0, in the order given."""
+    if not numbers or len({*numbers} & {*range(encoder.config.layers)}) < len(numbers):
+        raise UserError(f"layers {list(numbers)} to keep: give different numbers below {encoder.config.layers}")
+    new = _copy(encoder, encoder.config.stored, layers=len(numbers))
+    new.layers = nn.ModuleList(new.layers[number] for number in numbers)
+    return new
+
+
+def _copy(encoder: Encoder, stored: Mapping[str, object], **changes: int) -> Encoder:
+    """A copy whose config has these changes; so has `stored`, the config.json it keeps for writing."""
+    keys = FAMILIES[encoder.config.family].keys
+    theirs = {keys[name][0]: value for name, value in changes.items() if name in keys}
+    new = copy.deepcopy(encoder)
+    new.config = replace(encoder.config, **changes, stored={**stored, **theirs})
+    for layer in new.layers:
+        layer.config = new.config
+    return new
