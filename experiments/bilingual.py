@@ -60,7 +60,9 @@ def bare(scale: Scale) -> list[Task]:
             ag_news_samples.ag_news_samples(),
             newsgroups.newsgroups(),
         ]
-    judged = [*ro, *en] if scale is Scale.SAMPLE else [*ro, *en, laroseda.laroseda(title=False), ro_sts.ro_sts()]
+    choice = setting(scale)
+    judged = [task.corpus for task in (*choice.romanian.values(), *choice.english.values(), *translated(scale))]
+    judged += [*ro, *en] if scale is Scale.SAMPLE else [*ro, *en, laroseda.laroseda(title=False)]
     corpora = [passages("romanian", "ro", ro, without=judged), passages("english", "en", en, without=judged)]
     tasks = [Task(name=c.name, corpus=c, max_length=128, metric="masked_accuracy") for c in corpora]
     return [tasks[0], sample(tasks[1], 30_000)]  # the old encoder knows the old language

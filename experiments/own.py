@@ -1,4 +1,4 @@
-"""What a corpus of your own is worth by itself, after a twin in another language, and distilled from the better start.
+"""What a corpus of your own is worth by itself, after a twin in another language, and distilled from that.
 
 Three systems on one task: fine-tuned alone; fine-tuned on the twin first (multi-stage); and a student of the latter
 that starts from the pretrained encoder (without a twin a born-again network, Furlanello et al. 2018, 1805.04770).

@@ -178,7 +178,7 @@ def runs_table(nodes: Sequence[Node], costs: Mapping[Path, tuple[int, float, flo
         state = f"to go on at step {at}" if at else "to train"
         if not node.experiment.objective or (node.folder / "done").exists():
             state, at = "done" if node.experiment.objective else "tables only", steps
-        seconds *= 1 - min(1.0, at / max(1, steps))
+        seconds *= 0 if state == "done" else 1 - min(1.0, at / max(1, steps))
         left += seconds
         numbers = [f"{steps:,}", str(timedelta(seconds=round(seconds))), f"{size / 1e6:,.0f} MB"]
         lines.append([str(node.folder), state, *(numbers if steps else ["", "", ""])])

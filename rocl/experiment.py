@@ -44,8 +44,9 @@ class Experiment:
     `done[name]` offers `.encoder()`, `.model()`, `.logits(task)`, `.scores` (see `rocl.predict.Done`).
     `objective(model, encoded, batch, progress)` returns named terms, each one number a row (R,); their sum is
     minimised, its mean taken over the rows of a step. With `together` a term may be a scalar over all rows that a
-    step has of a task. `alter` changes a batch before it is encoded, such as by masks. `judge` scores a table of bare
-    text (kind "text"), as metrics score the others. A run of no steps leaves the model as it begins.
+    step has of a task. `alter` changes a batch, still on the CPU, before it is encoded: masks. `judge` scores a table
+    of bare text (kind "text"), as metrics score the others; of the task's metric more is better. A run of no steps
+    leaves the model as it begins.
     """
 
     name: str

@@ -72,7 +72,7 @@ def report(done: Sequence[Done], folder: Path, missing: Sequence[Node] = ()) -> 
     parts = told if tables else ["No finished run has test rows." if done else "No run is finished."]
     if missing:
         parts.append("Not run: " + ", ".join(f"{node.experiment.name} (seed {node.seed})" for node in missing) + ".")
-    parts += [HOW] * bool(tables)
+    parts += [HOW] * bool(told)
     for key in keys:
         parts += [f"## {key[0]}", table(tables[key], COLUMNS)]
         if kinds[key] == "many":
@@ -110,13 +110,13 @@ def loses(line: Line, lines: Lines) -> bool:
 
 def table(lines: Lines, columns: Mapping[str, str]) -> str:
     """One task: a line a system, a column a metric that the task has."""
-    told = next(iter(lines.values())).scores[0]
-    columns = {metric: name for metric, name in columns.items() if metric in told} or {name: name for name in told}
+    told = {metric: metric for line in lines.values() for metric in line.scores[0]}
+    columns = {metric: name for metric, name in columns.items() if metric in told} or told
     names = [line.name for line in lines.values()]
     rows = []
     for title, line in lines.items():
         name = line.name if names.count(line.name) == 1 else title
-        cells = [cell(metric, [scores[metric] for scores in line.scores]) for metric in columns]
+        cells = [cell(metric, [s[metric] for s in line.scores if metric in s]) for metric in columns]
         if not line.seeds and "MSE of logits" in columns.values():
             cells[-1] = ""  # the baselines' logits are no such numbers
         notes = line.notes + ["below TF-IDF"] * (loses(line, lines) and columns.get("macro_f1") is not None)
@@ -127,6 +127,8 @@ def table(lines: Lines, columns: Mapping[str, str]) -> str:
 
 def cell(metric: str, values: Sequence[float]) -> str:
     """Per cent (but for squared errors), with the standard deviation where there are several seeds."""
+    if not values:
+        return ""
     factor = 1 if metric.endswith(("mse", "perplexity")) else 100
     spread = f" ± {factor * np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
     return f"{factor * np.mean(values):.1f}{spread}"

@@ -173,7 +173,7 @@ class Log:
         os.truncate(self.path, size)
         self.file = self.path.open("a", encoding="utf-8")
         for events in (folder / "tensorboard").glob("events.*.from-*"):  # sessions whose every event is told anew
-            if int(events.name.rpartition("-")[2]) >= step:
+            if int(events.name.rpartition("-")[2]) >= step and (step or not size):
                 events.unlink()
         self.board = SummaryWriter(
             str(folder / "tensorboard"), purge_step=step + 1 if step else None, filename_suffix=f".from-{step}"

@@ -281,6 +281,8 @@ def evaluate(
         values |= {f"dev/{task.name}/{name}": value for name, value in scores.items()}
         if task.metric not in scores:
             raise UserError(f"{task.name}: there is no metric {task.metric!r}{hint(task.metric, list(scores))}")
+        if not math.isfinite(scores[task.metric]):
+            raise UserError(f"{task.name}: {task.metric} is {scores[task.metric]} on dev at step {state.step}")
         means.append(scores[task.metric])
     with held():
         score = sum(means) / len(means)
@@ -383,7 +385,8 @@ def rehearse(node: Node) -> None:
         return replace(task, corpus=corpus, cuts=(), drop_leaks=False, columns=columns)
 
     def short(experiment: Experiment) -> Experiment:
-        steps = {"epochs": None, "steps": 1, "evaluations": 1} if experiment.objective else {}
+        steps = {"epochs": None, "steps": 0 if experiment.steps == 0 else 1, "evaluations": 1}
+        steps = steps if experiment.objective else {}
         needs = {name: short(need) for name, need in experiment.needs.items()}
         return replace(experiment, needs=needs, **steps)
 

@@ -93,7 +93,7 @@ def test_dev_comes_out_of_train_stratified_and_shares_no_text_with_it(name, tota
     assert statistics(Task(name=name, corpus=corpus))["leaks"] == {"dev": 0, "test": leaks}  # upstream's, and kept
     share = len(dev) / (len(train) + len(dev))
     for label, number in corpus.counts("dev").items():
-        assert abs(number - share * (number + corpus.counts("train")[label])) < 6  # copies move a few
+        assert abs(number - share * (number + corpus.counts("train")[label])) < 10  # copies move a few
 
 
 @upstream

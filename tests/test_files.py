@@ -18,6 +18,7 @@ CSV = "text,label\n" + "".join(f"рядок {n},{'да' if n % 3 else 'не'}\n"
 
 
 def put(path: Path, content: str | bytes) -> Path:
+    path.parent.mkdir(exist_ok=True)
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return path
 
@@ -113,8 +114,8 @@ MISTAKES = [
     ("a.csv", "text,label\na,\n", "row 2: the label is no name: fill it"),
     ("a.csv", b"text,label\nb,c\n\xe3,b\n", "row 3: not UTF-8 (byte 15): save the file as UTF-8"),
     ("a.csv", 'text,label\n"a,b\n', "row 2: not CSV"),
-    ("a.csv", "", "row 1: no column 'text'"),
-    ("a.tsv", "text\tlabel\na\n", "row 2: 1 of 2 columns"),
+    ("a.csv", "", "row 1: the file is empty: its first line must name the columns"),
+    ("a.tsv", "text\tlabel\na\n", "row 2: 1 columns, expected 2: put fields"),
     ("a.jsonl", '{"text": "a", "label": "b"}\n[]x\n', "row 2: not JSON"),
     ("a.jsonl", "7\n", "row 1: not a JSON object"),
     ("a.jsonl", "[" * 100_000, "row 1: not JSON"),
@@ -139,6 +140,60 @@ def test_a_mistake_is_one_line_with_file_row_and_fix(tmp_path, name, content, sa
     with pytest.raises(UserError) as caught:
         files(path, language="en")
     assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_column_with_one_of_our_names_is_ours_only_when_it_is_named(tmp_path):
+    rows = "".join(f"raw {n},clean {n % 7},{'ab'[n % 2]},heavy,same,one\n" for n in range(20))
+    path = put(tmp_path / "a.csv", "tweet,text,stance,weight,id,group\n" + rows)
+    corpus = files(path, language="en", text="tweet", label="stance")
+    kept = [row for rows in corpus.splits.values() for row in rows]
+    assert len(kept) == 20 and all(row.texts[0].startswith("raw") and row.labels[0] in "ab" for row in kept)
+    assert kept[0].extra["weight (not named)"] == "heavy" and len(corpus.splits["test"]) == 4
+    with pytest.raises(UserError, match="text='text', label='stance', twin='text': give each a column of its own"):
+        files(path, language="en", label="stance", twin="text")
+
+
+def test_groups_and_copies_of_a_text_both_hold_rows_together(tmp_path):
+    rows = [{"text": f"t{n % 40}", "label": "ab"[n % 40 % 2], "by": str(n) if n % 3 else ""} for n in range(120)]
+    rows += [{"text": f"u{n}", "label": "ab"[n % 2], "by": f"author {n // 4}"} for n in range(120)]
+    path = put(tmp_path / "a.jsonl", "\n".join(map(json.dumps, rows)))
+    splits = files(path, language="en", group="by").splits
+    for key in (lambda row: row.texts, lambda row: row.extra["group"]):
+        parts = [{key(row) for row in of} - {""} for of in splits.values()]
+        assert all(parts) and sum(map(len, parts)) == len(set.union(*parts))
+    assert all(len(of) >= 15 for of in splits.values())  # an empty group is no group
+
+
+def test_many_labels_keep_their_shares_and_a_single_row_of_a_label_stays_in_train(tmp_path):
+    draw, names = random.Random(0), "abcdefgh"
+    rows = [{"text": f"t{n}", "label": draw.sample(names, draw.choice((1, 2, 3)))} for n in range(400)]
+    rows.append({"text": "alone", "label": ["once"]})
+    corpus = files(put(tmp_path / "a.jsonl", "\n".join(map(json.dumps, rows))), language="en", many=True)
+    for label in names:
+        whole = sum(corpus.counts(split)[label] for split in corpus.splits)
+        assert abs(corpus.counts("test")[label] - 0.2 * whole) < 0.08 * whole
+    assert corpus.counts("train")["once"] == 1
+    single = [{"text": f"t{n}", "label": "abc"[n % 3] if n < 99 else f"rare{n}"} for n in range(110)]
+    corpus = files(put(tmp_path / "b.jsonl", "\n".join(map(json.dumps, single))), language="en")
+    assert all(corpus.counts("train").values()) and len(corpus.splits["test"]) >= 19
+
+
+def test_another_order_or_weight_of_the_rows_is_another_task(tmp_path):
+    lines = [f"t{n},{'ab'[n % 2]},{n}" for n in range(20)]
+    variants = [lines, lines[::-1], [f"{line}0" for line in lines]]  # as they are, reversed, with other weights
+    digests = set()
+    for number, variant in enumerate(variants):
+        path = put(tmp_path / f"{number}" / "a_train.csv", "text,label,w\n" + "\n".join(variant))
+        corpus = files(str(path).replace("train", "{split}"), language="en", weight="w", name="a")
+        digests.add(Task(name="t", corpus=corpus).digest)
+    assert len(digests) == 3
+
+
+@pytest.mark.parametrize("field", ["['joy', 'fear']", "[1.5]", '["a", null]', '[["a"]]'])
+def test_a_list_of_labels_that_is_none_of_names_is_refused(tmp_path, field):
+    path = put(tmp_path / "a.jsonl", json.dumps({"text": "t", "label": field}))
+    with pytest.raises(UserError, match="row 1: the label is no name: write names or a JSON list"):
+        files(path, language="en", many=True)
 
 
 @pytest.mark.parametrize("weight", ["-1", "nan", "inf", "a lot", ""])

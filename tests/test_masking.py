@@ -201,6 +201,7 @@ def test_what_it_leaves_is_an_encoder_to_go_on_from_and_for_other_libraries(tmp_
     encoder = done.encoder()
     model = done.model()
     torch.testing.assert_close(encoder.embeddings.words.weight, model.encoder.embeddings.words.weight)
+    assert encoder.pooler is None  # the folder has an identity in its place
     vectors = done.predict(texts(), "dev")
     theirs = SentenceTransformer(str(node.folder / "model"), device="cpu").encode(
         [r.texts[0] for r in texts().rows("dev")]

@@ -2,18 +2,20 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rocl.data.corpus import Corpus, Row, Splits
-from rocl.data.reading import OPENED, bad, columns, lines, quoted
+from rocl.data.reading import OPENED, bad, lines, quoted
 from rocl.data.splits import draw_groups
 from rocl.data.task import folded
 from rocl.errors import UserError, hint
 
 NAMES = {"train": ("train",), "dev": ("dev", "valid", "validation", "val"), "test": ("test",)}  # what "{split}" may be
+OURS = ("text", "label", "id", "group", "weight", "twin", "pair")  # what a column may be
 DRAWN = {"test": 1 / 5, "dev": 1 / 8}  # share of train that a split without a file takes, one after the other
 
 
@@ -39,14 +41,16 @@ def files(
     The other arguments up to `pair` name columns, or keys of JSON lines. With `many` a row has any number of labels:
     a JSON list, or names joined by `separator`. A text may be a JSON list too, of all that makes one row. `id` stands
     in predictions (else the number of the row); `weight` is a number, 0 or more; `twin` is the text in another
-    language, `pair` the id of a row that this one translates. Rows of one `group`, else of one text, stay in one split.
-    Columns with no name here are kept under their own.
+    language, `pair` the id of a row that this one translates. Rows of one `group`, and copies of a text, stay in one
+    split. Other columns are kept under their names.
 
     A split without a file is drawn out of train by `seed`, its labels in the same shares: a fifth for test, then an
     eighth for dev. Labels are those of train, in alphabetical order. A mistake is a UserError with file, row and fix.
     """
     named = {"text": text, "label": label, "id": id, "group": group, "weight": weight, "twin": twin, "pair": pair}
-    named = {theirs: ours for ours, theirs in named.items() if theirs}
+    named = {ours: theirs for ours, theirs in named.items() if theirs}
+    if len(set(named.values())) < len(named):
+        raise UserError(f"{path}: {', '.join(f'{o}={t!r}' for o, t in named.items())}: give each a column of its own")
     paths, splits, where = _paths(path), {}, {}
     for split, file in paths.items():
         splits[split] = []
@@ -63,7 +67,11 @@ def files(
             raise UserError(f"{where[row.id]}: {have}: mend it, or add training rows of it")
     drawn = [split for split in DRAWN if split not in paths]
     for split in drawn:
-        splits[split], splits["train"] = draw_groups(splits["train"], DRAWN[split], _labels, _group, seed)
+        whole, stratum = _groups(splits["train"]), partial(_rarest, _counts(splits["train"]))
+        luck = folded if id is None else _id
+        splits[split], splits["train"] = draw_groups(
+            splits["train"], DRAWN[split], stratum, partial(_group, whole), seed, luck=luck
+        )
     return Corpus(
         name=name or Path(path).name.split(".")[0].replace("{split}", "").strip("-_") or Path(path).parent.name,
         language=language,
@@ -95,20 +103,24 @@ def _records(path: Path, named: Mapping[str, str]) -> Iterator[tuple[int, dict[s
     if ending == ".jsonl":
         rows = _json_lines(path)
     elif ending in (".csv", ".tsv"):
-        fields = quoted(path) if ending == ".csv" else columns(path, lines(path)[0].count("\t") + 1)
+        fields = quoted(path, separator="," if ending == ".csv" else "\t")
         _, header = next(fields, (1, []))
+        if not header:
+            raise bad(path, 1, "the file is empty: its first line must name the columns")
         if twice := [column for column in header if header.count(column) > 1]:
             raise bad(path, 1, f"two columns are called {twice[0]!r}: rename one")
-        if absent := [column for column in named if column not in header]:
+        if absent := [column for column in named.values() if column not in header]:
             have = f"no column {absent[0]!r}{hint(absent[0], header)}"
             raise bad(path, 1, f"{have}: say which of {', '.join(header)} it is")
         rows = ((number, dict(zip(header, record, strict=True))) for number, record in fields)
     else:
         raise UserError(f"{path}: rocl reads .csv, .tsv and .jsonl, also packed as .gz or .xz: rename or convert it")
     for number, record in rows:
-        if absent := [key for key in named if key not in record]:
+        if absent := [key for key in named.values() if key not in record]:
             raise bad(path, number, f"no key {absent[0]!r}{hint(absent[0], list(record))}: every line needs it")
-        yield number, {named.get(column, column): value for column, value in record.items()}
+        ours = {name: record[column] for name, column in named.items()}
+        others = {column: value for column, value in record.items() if column not in named.values()}
+        yield number, ours | {f"{column} (not named)" if column in OURS else column: v for column, v in others.items()}
 
 
 def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -128,11 +140,13 @@ def _row(path: Path, default: str, many: bool, separator: str, number: int, reco
     if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
         raise bad(path, number, "the text is empty or no text: fill it, or remove the row")
     if many and isinstance(labels, str):
-        labels = [label.strip() for label in _listed(labels, separator) if label.strip()]
+        labels = [name.strip() if isinstance(name, str) else name for name in _listed(labels, separator)]
+        labels = [name for name in labels if name != ""]
     elif not many:
         labels = [labels.strip() if isinstance(labels, str) else str(labels) if isinstance(labels, int) else labels]
     if not isinstance(labels, list) or not all(isinstance(label, str) and label for label in labels):
-        raise bad(path, number, "the label is no name: fill it, or remove the row" + "; or say many=True" * (not many))
+        fix = 'write names or a JSON list, ["a", "b"]' if many else "fill it, or remove the row; or say many=True"
+        raise bad(path, number, f"the label is no name: {fix}")
     id = record.pop("id", default)
     if "weight" in record:
         record["weight"] = _weight(path, number, record["weight"])
@@ -146,11 +160,12 @@ def _row(path: Path, default: str, many: bool, separator: str, number: int, reco
 
 def _listed(labels: str, separator: str) -> list[str]:
     """The names in a field: those of a JSON list, else what the separator stands between."""
+    if not labels.lstrip().startswith("["):
+        return labels.split(separator)
     try:
-        found = json.loads(labels)
+        return [str(label) if isinstance(label, int) else label for label in json.loads(labels)]
     except (ValueError, RecursionError):
-        found = None
-    return found if isinstance(found, list) and all(isinstance(f, str) for f in found) else labels.split(separator)
+        return [None]  # which is no name
 
 
 def _weight(path: Path, number: int, value: Any) -> float:
@@ -163,10 +178,37 @@ def _weight(path: Path, number: int, value: Any) -> float:
     return weight
 
 
-def _labels(row: Row) -> tuple[str, ...]:
-    return row.labels
+def _id(row: Row) -> str:
+    return row.id
 
 
-def _group(row: Row) -> str:
-    """What must not be divided: the group of that column, or without one all copies of a text."""
-    return str(row.extra["group"]) if "group" in row.extra else folded(row)
+def _group(groups: Mapping[str, int], row: Row) -> int:
+    return groups[row.id]
+
+
+def _counts(rows: Sequence[Row]) -> Counter[str]:
+    return Counter(label for row in rows for label in row.labels)
+
+
+def _rarest(counts: Mapping[str, int], row: Row) -> str:
+    """The row's rarest label: where rows have many, sets of labels are too many to keep the share of each."""
+    return min(row.labels, key=lambda label: (counts[label], label), default="")
+
+
+def _groups(rows: Sequence[Row]) -> dict[str, int]:
+    """A number for each row by id, the same for rows that must not be divided: those of one group, and copies."""
+    number: dict[str, int] = {}  # by row, by text and by group; rows that meet in one take the lower number
+    keys = [(row.id, f"text {folded(row)}", f"group {row.extra.get('group') or row.id}") for row in rows]
+    merged = list(range(len(rows)))
+    for place, of_row in enumerate(keys):
+        for key in of_row[1:]:
+            one, two = _root(merged, place), _root(merged, number.setdefault(key, place))
+            merged[max(one, two)] = min(one, two)
+    return {of_row[0]: _root(merged, place) for place, of_row in enumerate(keys)}
+
+
+def _root(merged: list[int], place: int) -> int:
+    while merged[place] != place:
+        merged[place] = merged[merged[place]]
+        place = merged[place]
+    return place

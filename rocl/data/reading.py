@@ -93,17 +93,22 @@ def columns(
         yield number, fields
 
 
-def quoted(path: Path, count: int = 0) -> Iterator[tuple[int, list[str]]]:
-    """(row number, fields) of a comma-separated file, fields quoted or not; 0 means as many as the first row has."""
+def quoted(path: Path, count: int = 0, separator: str = ",") -> Iterator[tuple[int, list[str]]]:
+    """(row number, fields) of a comma-separated file, fields quoted or not; 0 means as many as the first row has. Empty
+    lines are no rows."""
     number = 0
     try:
-        for number, fields in enumerate(csv.reader(io.StringIO(text(path), newline=""), strict=True), 1):
+        for number, fields in enumerate(
+            csv.reader(io.StringIO(text(path), newline=""), strict=True, delimiter=separator), 1
+        ):
             count = count or len(fields)
-            if len(fields) != count:
-                raise bad(path, number, f"{len(fields)} columns, expected {count}")
-            yield number, fields
+            if fields and len(fields) != count:
+                fix = 'put fields that hold the separator between "quotes"'
+                raise bad(path, number, f"{len(fields)} columns, expected {count}: {fix}")
+            if fields:
+                yield number, fields
     except csv.Error as error:
-        raise bad(path, number + 1, f"not CSV ({error})") from error
+        raise bad(path, number + 1, f"not CSV ({error}): look for a quote that is not closed") from error
 
 
 def objects(path: Path, fields: Mapping[str, type], inside: str = "") -> Iterator[tuple[int, dict[str, Any]]]:

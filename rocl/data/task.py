@@ -71,9 +71,9 @@ class Task:
 
     @cached_property
     def rows_digest(self) -> str:
-        """Hex digest of the rows and labels alone: what a baseline learns from."""
-        ids = hashlib.sha256("\n".join(row.id for row in self.rows("train")).encode()).hexdigest()
-        values = [self.corpus.name, self.corpus.digest, self.labels, self.kind, ids]
+        """Hex digest of the rows, in their order, and labels: what a baseline learns from."""
+        rows = [[row.id, row.texts, sorted(row.extra.items())] for row in self.rows("train")]
+        values = [self.corpus.name, self.corpus.digest, self.labels, self.kind, rows]
         return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
 
     @cached_property

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rocl.data.corpus import Corpus, Row, Splits
 from rocl.data.reading import lines
-from rocl.data.task import Task, folded
+from rocl.data.task import Task, folded, rows
 
 DEV = 50  # one passage in so many is kept for dev
 
@@ -48,6 +48,8 @@ def _passages(sources: Sequence[Corpus], without: Sequence[Corpus], words: int, 
     for key, passage in found.items():
         digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
         splits["train" if int(digest[:8], 16) % DEV else "dev"].append(Row(digest[:16], (passage,), ()))
+    if len(found) > 1 and not splits["dev"]:
+        splits["dev"] = [splits["train"].pop()]
     return splits
 
 
@@ -67,7 +69,7 @@ def plain(name: str, language: str, *paths: Path, licence: str = "not stated") -
 
 
 def _plain(paths: Sequence[Path], _: Mapping[str, Path]) -> Splits:
-    found = [(f"{path.name}-{n}", line.strip()) for path in paths for n, line in enumerate(lines(path), 1)]
+    found = [(f"{path}-{n}", line.strip()) for path in paths for n, line in enumerate(lines(path), 1)]
     return {"train": [Row(id, (text,), ()) for id, text in found if text]}
 
 
@@ -111,9 +113,10 @@ def forms(row: Row) -> set[str]:
 
 def side(task: Task, number: int) -> Task:
     """The task with only the text at this place of each row: one language of a corpus of translations."""
-    one = partial(_side, task.corpus, number)
-    return replace(task, name=f"{task.name}-{number}", corpus=replace(task.corpus, read=one), columns={})
+    corpus = replace(task.corpus, read=partial(_side, task.corpus, number))
+    bare = replace(task, name=f"{task.name}-{number}", corpus=corpus, drop_leaks=False, cuts=(), columns={})
+    return rows(bare, [row.id for row in task.rows("train")])
 
 
 def _side(corpus: Corpus, number: int, _: Mapping[str, Path]) -> Splits:
-    return {split: [replace(row, texts=(row.texts[number],)) for row in rows] for split, rows in corpus.splits.items()}
+    return {s: [replace(row, texts=(row.texts[number],)) for row in of] for s, of in corpus.splits.items()}

@@ -159,7 +159,10 @@ def _load(folder: Path) -> tuple[Encoder, dict[str, Tensor], set[str]]:
         if family.pooler and "pooler.dense.weight" in tensors:
             encoder.pooler = nn.Linear(config.width, config.width).requires_grad_(False)  # heads start from a copy
     encoder.source = folder
-    return encoder, tensors, _fill(encoder, family.names, tensors, folder)
+    used = _fill(encoder, family.names, tensors, folder)
+    if encoder.pooler is not None and encoder.pooler.weight.equal(torch.eye(config.width)):
+        encoder.pooler = None  # what `write` puts where there was none
+    return encoder, tensors, used
 
 
 def _fill(module: nn.Module, names: Mapping[str, Sequence[str]], tensors: Mapping[str, Tensor], folder: Path) -> set:
