@@ -14,13 +14,13 @@ import torch.nn.functional as F
 from test_train import run
 from transformers import BertConfig, BertForMaskedLM
 
-from rocl import disk, predict, train
+from rocl import disk, predict, report, train
 from rocl.data import batches, tokens
 from rocl.data.corpus import Corpus, Row
 from rocl.data.masking import Pieces, mask, pieces
 from rocl.data.task import Task
 from rocl.errors import UserError
-from rocl.experiment import Experiment
+from rocl.experiment import Experiment, Scale, graph
 from rocl.losses import masked_language
 from rocl.models import checkpoints
 from rocl.models.heads import MaskedLanguage, Model
@@ -193,8 +193,6 @@ def test_a_masked_language_model_learns_what_follows_from_what(tmp_path):
 def test_what_it_leaves_is_an_encoder_to_go_on_from_and_for_other_libraries(tmp_path):
     from sentence_transformers import SentenceTransformer
 
-    from rocl.experiment import Scale, graph
-
     (node,) = graph(language(tmp_path, steps=3), Scale.SAMPLE, 1, tmp_path / "runs", Path(__file__))
     train.train(node, {})
     done = predict.Done(node, {})
@@ -235,3 +233,46 @@ def test_the_tokenizer_of_the_left_folder_is_that_of_the_encoder(tmp_path):
     folder = run(language(tmp_path, steps=1), tmp_path / "runs")
     assert tokens.tokenizer(folder / "model").backend.encode("bara besi").ids[1:-1] == [5, 1]
     assert json.loads((folder / "model" / "config.json").read_text())["vocab_size"] == 35
+
+
+def test_a_judge_that_gives_no_number_stops_the_run(tmp_path):
+    def nothing(model, table):
+        return {"masked_accuracy": float("nan")}
+
+    experiment = replace(language(tmp_path, steps=2), judge=judge)
+    node = graph(experiment, Scale.SAMPLE, 1, tmp_path / "runs", Path(__file__))[0]
+    node = replace(node, experiment=replace(experiment, judge=nothing))
+    with pytest.raises(UserError, match="text: masked_accuracy is nan on dev at step 1"):
+        train.fit(node.experiment, *parts(node), tmp_path / "folder", 1)
+
+
+def parts(node):
+    model = node.experiment.model(node.experiment.tasks, {})
+    return model, *(predict.tables(model, node.experiment.tasks, split, node.out) for split in ("train", "dev"))
+
+
+def test_a_dry_run_takes_no_step_where_the_run_takes_none(tmp_path, capsys):
+    whole = replace(language(tmp_path, steps=9), needs={"frozen": replace(language(tmp_path, steps=0), name="frozen")})
+    node = graph(whole, Scale.SAMPLE, 1, tmp_path / "runs", Path(__file__))[-1]
+    train.rehearse(node)
+    told = capsys.readouterr().err
+    assert "frozen: 0step" in told and "language: 100%" in told and "1/1" in told
+    assert not list((tmp_path / "runs").glob("dry-run-*"))
+
+
+def other(model, table):
+    return {"masked_accuracy": 0.5, "perplexity": 7.0, "something": 0.25}
+
+
+def test_systems_with_judges_of_their_own_share_a_table(tmp_path):
+    done = []
+    for name, own in (("one", judge), ("two", other)):
+        experiment = replace(language(tmp_path, steps=1), name=name, judge=own)
+        (node,) = graph(experiment, Scale.SAMPLE, 1, tmp_path / "runs", Path(__file__))
+        train.train(node, {})
+        done.append(predict.Done(node, {}))
+    lines = report.report(done, tmp_path).splitlines()
+    head, _, one, two = [line for line in lines if line.startswith("|")][:4]
+    assert head.endswith("| masked_accuracy | perplexity | something | note |")
+    assert one.endswith("|  |  |") and two.endswith("| 50.0 | 7.0 | 25.0 |  |")
+    assert "TF-IDF" not in "".join(lines)
