@@ -21,6 +21,7 @@ setup(
         "tokenizers>=0.20",
         "safetensors>=0.4",
         "scikit-learn>=1.3",
+        "scipy",  # comes with scikit-learn
         "tensorboard",
         "requests",
         "huggingface_hub",  # comes with tokenizers

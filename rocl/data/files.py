@@ -8,6 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
 from rocl.data.corpus import Corpus, Row, Splits
 from rocl.data.reading import OPENED, bad, lines, quoted
 from rocl.data.splits import draw_groups
@@ -197,18 +201,12 @@ def _rarest(counts: Mapping[str, int], row: Row) -> str:
 
 def _groups(rows: Sequence[Row]) -> dict[str, int]:
     """A number for each row by id, the same for rows that must not be divided: those of one group, and copies."""
-    number: dict[str, int] = {}  # by row, by text and by group; rows that meet in one take the lower number
-    keys = [(row.id, f"text {folded(row)}", f"group {row.extra.get('group') or row.id}") for row in rows]
-    merged = list(range(len(rows)))
-    for place, of_row in enumerate(keys):
-        for key in of_row[1:]:
-            one, two = _root(merged, place), _root(merged, number.setdefault(key, place))
-            merged[max(one, two)] = min(one, two)
-    return {of_row[0]: _root(merged, place) for place, of_row in enumerate(keys)}
-
-
-def _root(merged: list[int], place: int) -> int:
-    while merged[place] != place:
-        merged[place] = merged[merged[place]]
-        place = merged[place]
-    return place
+    keys: dict[tuple[str, str], int] = {}  # texts and groups, as points of a graph behind the rows
+    edges = []
+    for place, row in enumerate(rows):
+        for key in (("text", folded(row)), ("group", str(row.extra.get("group") or row.id))):
+            edges.append((place, keys.setdefault(key, len(rows) + len(keys))))
+    points = len(rows) + len(keys)
+    graph = coo_array((np.ones(len(edges)), np.array(edges).reshape(-1, 2).T), shape=(points, points))
+    _, numbers = connected_components(graph, directed=False)
+    return {row.id: int(number) for row, number in zip(rows, numbers[: len(rows)], strict=True)}
