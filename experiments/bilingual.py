@@ -117,7 +117,8 @@ def guesses(model, vectors):
     return model.heads["words"](vectors, model.encoder.embeddings.words.weight, model.precision)
 
 
-def objective(model, encoded, batch, progress, *, weight: float = 1.0):
+def objective(model, encoded, batch, progress, *, weight: float = 300.0):
+    """The squared distance is small, since vectors are: without its weight nothing but masks is learned."""
     if "teacher" in batch.columns:
         vectors = model.heads["sentence"](texts(encoded)).view(len(batch.row_ids), 2, -1)  # (R, 2, D)
         return {"parallel": weight * approach(vectors, batch.columns["teacher"])}
