@@ -7,7 +7,7 @@
    translation both approach the vector that the old encoder gives the English one.
 """
 
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -68,6 +68,7 @@ def bare(scale: Scale) -> list[Task]:
     return [tasks[0], sample(tasks[1], 30_000)]  # the old encoder knows the old language
 
 
+@cache
 def translated(scale: Scale) -> list[Task]:
     """English sentences with their Romanian translations; RO-STS test and Tatoeba are there to be found."""
     if scale is Scale.SAMPLE:

@@ -3,7 +3,7 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -71,11 +71,7 @@ def files(
             raise UserError(f"{where[row.id]}: {have}: mend it, or add training rows of it")
     drawn = [split for split in DRAWN if split not in paths]
     for split in drawn:
-        whole, stratum = _groups(splits["train"]), partial(_rarest, _counts(splits["train"]))
-        luck = folded if id is None else _id
-        splits[split], splits["train"] = draw_groups(
-            splits["train"], DRAWN[split], stratum, partial(_group, whole), seed, luck=luck
-        )
+        splits[split], splits["train"] = _drawn(splits["train"], DRAWN[split], seed, folded if id is None else _id)
     return Corpus(
         name=name or Path(path).name.split(".")[0].replace("{split}", "").strip("-_") or Path(path).parent.name,
         language=language,
@@ -186,17 +182,16 @@ def _id(row: Row) -> str:
     return row.id
 
 
-def _group(groups: Mapping[str, int], row: Row) -> int:
-    return groups[row.id]
+def _drawn(rows: list[Row], share: float, seed: int, luck: Callable[[Row], str]) -> tuple[list[Row], list[Row]]:
+    """The rows of a new split and those left. A row stands for its rarest label: where rows have many, sets of labels
+    are too many to keep the share of each."""
+    counts = Counter(label for row in rows for label in row.labels)
+    groups = _groups(rows)
 
+    def rarest(row: Row) -> str:
+        return min(row.labels, key=lambda label: (counts[label], label), default="")
 
-def _counts(rows: Sequence[Row]) -> Counter[str]:
-    return Counter(label for row in rows for label in row.labels)
-
-
-def _rarest(counts: Mapping[str, int], row: Row) -> str:
-    """The row's rarest label: where rows have many, sets of labels are too many to keep the share of each."""
-    return min(row.labels, key=lambda label: (counts[label], label), default="")
+    return draw_groups(rows, share, rarest, lambda row: groups[row.id], seed, luck=luck)
 
 
 def _groups(rows: Sequence[Row]) -> dict[str, int]:

@@ -51,10 +51,14 @@ def draw_groups(
 
     A group's stratum and luck are those of its first row.
     """
+    keys = [group(row) for row in rows]
     firsts: dict[Hashable, Row] = {}
-    for row in rows:
-        firsts.setdefault(group(row), row)
+    for key, row in zip(keys, rows, strict=True):
+        firsts.setdefault(key, row)
     chosen, _ = draw(list(firsts.values()), round(share * len(firsts)), stratum, seed, luck=luck)
     drawn = {row.id for row in chosen}
     inside = {key for key, row in firsts.items() if row.id in drawn}
-    return [row for row in rows if group(row) in inside], [row for row in rows if group(row) not in inside]
+    sides: tuple[list[Row], list[Row]] = ([], [])
+    for key, row in zip(keys, rows, strict=True):
+        sides[key not in inside].append(row)
+    return sides

@@ -163,9 +163,7 @@ def _tokenise(rows: Sequence[Row], tokenizer: Tokenizer, max_length: int) -> Pac
     dtype = np.uint16 if tokenizer.size <= 2**16 else np.int32
     parts, cut = [np.empty(0, dtype)], []
     for start in range(0, len(texts), CHUNK):
-        # Half a surrogate pair is no text to the tokenizer: it becomes U+FFFD.
-        chunk = [t.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for t in texts[start : start + CHUNK]]
-        for encoding in tokenizer.backend.encode_batch_fast(chunk):
+        for encoding in tokenizer.backend.encode_batch_fast([whole(text) for text in texts[start : start + CHUNK]]):
             cut.append(len(encoding) > max_length)
             length = min(len(encoding), max_length)
             parts.append(np.array([*encoding.ids[: length - 1], tokenizer.sep], dtype))
@@ -176,6 +174,11 @@ def _tokenise(rows: Sequence[Row], tokenizer: Tokenizer, max_length: int) -> Pac
         cut=np.array(cut, bool),
         unknown=np.array([np.count_nonzero(part == tokenizer.unk) for part in parts[1:]], np.int64),
     )
+
+
+def whole(text: str) -> str:
+    """The text as the tokenizers library takes it: half a surrogate pair is U+FFFD."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _open(folder: Path) -> Packed | None:

@@ -34,7 +34,7 @@ def wordpiece(
     """
     bert = normalizers.BertNormalizer(lowercase=lowercase, strip_accents=strip_accents)
     normalizer = normalizers.Sequence([normalizers.NFC(), bert])
-    clean = [normalizer.normalize_str(_text(text)) for text in texts]
+    clean = [normalizer.normalize_str(tokens.whole(text)) for text in texts]
     counts = Counter("".join(clean))
     pairs = [*zip(tokens.CEDILLA, tokens.COMMA, strict=True)]
     if any(counts[old] + counts[new] < least for old, new in pairs[:2]):
@@ -62,11 +62,6 @@ def wordpiece(
     return backend
 
 
-def _text(text: str) -> str:
-    """The text as the tokenizers library takes it: half a surrogate pair is U+FFFD."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
 def trained(
     texts: Sequence[str], size: int, cache: Path | None = None, *, max_length: int = 512, **options: bool | int
 ) -> Path:
@@ -92,7 +87,7 @@ def report(tokenizer: tokens.Tokenizer, texts: Sequence[str]) -> dict[str, float
     Words and marks are counted as BERT cuts them, whatever the tokenizer: so a WordPiece has at least one token a word.
     """
     cleaned = normalizers.BertNormalizer(strip_accents=False, lowercase=False)
-    words = sum(len(WORDS.pre_tokenize_str(cleaned.normalize_str(_text(text)))) for text in texts)
+    words = sum(len(WORDS.pre_tokenize_str(cleaned.normalize_str(tokens.whole(text)))) for text in texts)
     packed = tokens.pack([Row("", tuple(texts), ())], tokenizer, 1 << 62, None)
     count = len(packed.ids) - 2 * len(texts)
     return {"tokens_per_word": count / max(words, 1), "unknown_share": int(packed.unknown.sum()) / max(count, 1)}
