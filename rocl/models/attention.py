@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 TEXTS = {"cpu": 8, "cuda": 64}  # of a group at most: texts of nearly one length need little padding
+ROWS = 64  # what matrix products on a CPU get is a multiple of so many rows
 TOKENS = {"cpu": 1024, "cuda": 65536}  # of a group at most, so that its scores stay in the cache
 
 
@@ -28,6 +29,12 @@ class Layout:
     @cached_property
     def lengths(self) -> list[int]:
         return self.starts.diff().tolist()
+
+    @cached_property
+    def extra(self) -> int:
+        """Rows to add to those of the tokens: on a CPU every new number of rows has oneDNN make new kernels of the
+        matrix products, some 5 ms each, so their numbers are few."""
+        return -sum(self.lengths) % ROWS if self.path is grouped else 0
 
     @cached_property
     def groups(self) -> tuple[list[tuple[int, int, Tensor | None]], Tensor, Tensor]:
@@ -113,6 +120,7 @@ def padded(qkv: Tensor, layout: Layout, dropout: float, inside: Callable[..., Te
     """Attention by `inside(q, k, v, bias, dropout)`, (g, H, L, d) each, over the length-sorted groups."""
     T, _, H, d = qkv.shape
     groups, sources, places = layout.groups
+    places = F.pad(places, (0, T - len(places)))  # rows behind the tokens get any token's output
     parts = qkv.reshape(T, -1).index_select(0, sources).split([texts * longest for texts, longest, _ in groups])
     outputs = []
     for (texts, longest, bias), part in zip(groups, parts, strict=True):
