@@ -14,7 +14,7 @@ from rocl.errors import UserError
 from rocl.models.checkpoints import read, write
 from rocl.models.encoder import Encoder
 from rocl.models.families import FAMILIES
-from rocl.models.transplant import layers_kept, transplant
+from rocl.models.transplant import factorised, layers_kept, transplant
 
 transformers = pytest.importorskip("transformers", reason="the oracle is transformers: pip install -e .[test]")
 transformers.logging.set_verbosity_error()
@@ -176,3 +176,27 @@ def test_a_small_encoder_with_a_trained_vocabulary_is_an_ordinary_folder(tmp_pat
     known = old.get_vocab()
     mean = encoder.embeddings.words.weight[[known["t"], known["##a"], known["##r"], known["##a"]]].mean(0)
     assert torch.allclose(new.embeddings.words.weight[vocabulary["țară"]], mean, atol=1e-6)
+
+
+def test_embeddings_of_nearly_full_rank_are_kept_when_factorised_and_transformers_reads_them(tmp_path):
+    encoder = stored(tmp_path / "old", "bert")
+    ids, starts = packed(encoder.config)
+    with torch.no_grad():
+        before = encoder.embeddings(ids, None, torch.arange(len(ids)) % 9)
+        errors = []
+        for width in (4, 12, 23):
+            new = factorised(encoder, width).eval()
+            errors.append((new.embeddings(ids, None, torch.arange(len(ids)) % 9) - before).square().mean().item())
+    assert errors[0] > errors[1] > errors[2] and errors[2] < 0.1 * before.var()
+    write(tmp_path / "new", new)
+    again = read(tmp_path / "new").eval()
+    assert again.config.family == "electra" and again.config.embedding == 23
+    vectors = new(ids, starts)[0]
+    assert torch.equal(vectors, again(ids, starts)[0])
+    torch.testing.assert_close(theirs(tmp_path / "new", ids), vectors, atol=2e-6, rtol=0)
+
+
+def test_what_cannot_be_factorised_is_refused(tmp_path):
+    for family, width in (("bert", 24), ("bert", 0), ("electra", 8), ("distilbert", 8)):
+        with pytest.raises(UserError, match="embeddings of"):
+            factorised(stored(tmp_path / f"{family}{width}", family), width)

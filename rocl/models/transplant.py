@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from rocl.errors import UserError
-from rocl.models.encoder import Encoder
+from rocl.models.encoder import Embeddings, Encoder
 from rocl.models.families import FAMILIES
 
 # V pieces of the new vocabulary, P rows of the position table, E width of the embeddings
@@ -50,7 +50,38 @@ def layers_kept(encoder: Encoder, numbers: Sequence[int]) -> Encoder:
     return new
 
 
-def _copy(encoder: Encoder, stored: Mapping[str, object], **changes: int) -> Encoder:
+def factorised(encoder: Encoder, width: int) -> Encoder:
+    """A copy of a BERT with embeddings `width` wide and projected to its own width: an ELECTRA (2003.10555).
+
+    The tables are the nearest of that rank, by singular values, with type 0 added to the positions and the other types
+    left out. The projection, which stands behind a layer norm, makes of them what comes nearest to the old embeddings
+    by least squares: over every word once, at some position or other.
+    """
+    config, old = encoder.config, encoder.embeddings
+    if config.family != "bert" or config.embedding != config.width or not 0 < width < config.width:
+        have = f"a {config.family} {config.embedding} wide in its embeddings and {config.width} in its layers"
+        raise UserError(f"embeddings of {width} in place of those of {have}: it must be a BERT and wider than that")
+    words, positions, types = (table.weight.detach() for table in (old.words, old.positions, old.types))
+    positions = positions + types[0]  # (P, D)
+    _, _, axes = torch.linalg.svd(torch.cat([words, positions]), full_matrices=False)  # rows by singular value
+    narrow = axes[:width].T  # (D, E)
+    new = _copy(encoder, config.stored, family="electra", embedding=width)
+    new.pooler, new.embeddings = None, Embeddings(new.config)
+    new.embeddings.words.weight.data = words @ narrow
+    new.embeddings.positions.weight.data = positions @ narrow
+    new.embeddings.types.weight.data.zero_()
+    places = torch.arange(len(words)) % min(len(positions), 128)  # (V,)
+    with torch.no_grad():
+        target = old.norm(words + positions[places])  # (V, D)
+        given = new.embeddings.norm(new.embeddings.words.weight + new.embeddings.positions.weight[places])  # (V, E)
+        given = nn.functional.pad(given, (0, 1), value=1.0)
+        found = torch.linalg.lstsq(given, target).solution  # (E + 1, D)
+        new.embeddings.project.weight.copy_(found[:width].T)
+        new.embeddings.project.bias.copy_(found[width])
+    return new
+
+
+def _copy(encoder: Encoder, stored: Mapping[str, object], **changes: int | str) -> Encoder:
     """A copy whose config has these changes; so has `stored`, the config.json it keeps for writing."""
     keys = FAMILIES[encoder.config.family].keys
     theirs = {keys[name][0]: value for name, value in changes.items() if name in keys}
