@@ -3,13 +3,17 @@
 Both give {split: scores} for dev and test, as `metrics.scores` does, and the same ones every time. C labels.
 """
 
+from collections.abc import Callable
+
 import numpy as np
+from sklearn.base import clone
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_union
+from sklearn.pipeline import make_pipeline, make_union
+from sklearn.preprocessing import StandardScaler
 
 from rocl.data.task import Task
-from rocl.metrics import fit_thresholds, probabilities, scores
+from rocl.metrics import DRAWS, fit_thresholds, probabilities, scores
 
 Scores = dict[str, dict[str, float]]
 
@@ -31,19 +35,34 @@ def tfidf(task: Task) -> Scores:
         TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, dtype=np.float32),
         TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True, dtype=np.float32),
     )
-    gold, train = task.gold("train"), vectorizer.fit_transform(texts(task, "train")).tocsr()
-    features = {split: vectorizer.transform(texts(task, split)).tocsr() for split in held_out(task)}
-    always = gold.all(0)  # (C,)
-    logits = {split: certain(always, rows.shape[0]) for split, rows in features.items()}
-    for label in np.flatnonzero(gold.any(0) & ~always):  # the others leave nothing to learn
-        model = LogisticRegression(C=10, solver="liblinear", dual=True, tol=0.01, max_iter=1000, random_state=0)
-        model.fit(train, gold[:, label])
-        for split, rows in features.items():
-            logits[split][:, label] = model.decision_function(rows)
+    train = vectorizer.fit_transform(texts(task, "train")).tocsr()
+    linear = LogisticRegression(C=10, solver="liblinear", dual=True, tol=0.01, max_iter=1000, random_state=0)
+    said = regression(linear, train, task.gold("train"))
+    logits = {split: said(vectorizer.transform(texts(task, split)).tocsr()) for split in held_out(task)}
     thresholds = None
     if task.kind == "many" and "dev" in logits:
         thresholds = fit_thresholds(task.gold("dev"), probabilities(logits["dev"], "many"))
     return {split: scored(task, split, logits[split], thresholds) for split in logits}
+
+
+def probe(train: np.ndarray, gold: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """What a linear probe, learnt from vectors (rows, D) and gold (rows, C), says of others: logits (rows, C)."""
+    return regression(make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000)), train, gold)
+
+
+def regression(model, train, gold: np.ndarray) -> Callable:
+    """What a regression for each label against the rest says of features: logits (rows, C)."""
+    always = gold.all(0)  # (C,)
+    learned = np.flatnonzero(gold.any(0) & ~always)  # the others leave nothing to learn
+    models = {label: clone(model).fit(train, gold[:, label]) for label in learned}
+
+    def logits(features) -> np.ndarray:
+        said = certain(always, features.shape[0])
+        for label, fitted in models.items():
+            said[:, label] = fitted.decision_function(features)
+        return said
+
+    return logits
 
 
 def held_out(task: Task) -> list[str]:
@@ -61,4 +80,5 @@ def certain(said: np.ndarray, rows: int) -> np.ndarray:
 
 
 def scored(task: Task, split: str, logits: np.ndarray, thresholds: np.ndarray | None = None) -> dict[str, float]:
-    return scores(task.gold(split), logits, task.labels, task.kind, thresholds)
+    draws = DRAWS if split == "test" else 0
+    return scores(task.gold(split), logits, task.labels, task.kind, thresholds, draws)

@@ -97,7 +97,8 @@ def finish(folder: Path, node: Node, tasks: Sequence[Task], model: Model, best: 
             probable = probabilities(logits, task.kind)
             if split == "dev":
                 thresholds = metrics.dev_thresholds(gold, logits, task.kind)
-            scores[task.name][split] = metrics.scores(gold, logits, task.labels, task.kind, thresholds)
+            draws = metrics.DRAWS if split == "test" else 0
+            scores[task.name][split] = metrics.scores(gold, logits, task.labels, task.kind, thresholds, draws)
             predicted = decide(probable, task.kind, thresholds)
             write_predictions(folder / "predictions" / f"{task.name}-{split}.jsonl", table, probable, predicted)
             draw(log, step, f"{split}/{task.name}", task, gold, probable, predicted)

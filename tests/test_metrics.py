@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from rocl.metrics import confusion, decide, fit_thresholds, probabilities, scores
+from rocl.metrics import confusion, decide, fit_thresholds, intervals, probabilities, scores
 
 EMOTIONS = ("sadness", "surprise", "fear", "anger", "neutral", "trust", "joy")
 
@@ -144,3 +144,29 @@ def test_scores_are_plain_floats_under_the_same_names_for_every_split():
         assert all(type(value) is float and np.isfinite(value) for value in result.values())
         keys.append(list(result))
     assert keys[0] == keys[2] and keys[1] == keys[3]
+
+
+@pytest.mark.parametrize("kind", ["one", "many"])
+def test_intervals_are_those_of_a_slow_bootstrap(kind):
+    draw = np.random.default_rng(3)
+    if kind == "one":
+        gold, said = (np.eye(4, dtype=np.uint8)[draw.integers(0, high, 40)] for high in (4, 3))  # one is never said
+    else:
+        gold, said = (draw.integers(0, 2, (40, 4), dtype=np.uint8) for _ in range(2))
+    accuracies, f1s = [], []
+    for counts in np.random.default_rng(0).multinomial(40, np.full(40, 1 / 40), 200):
+        rows = np.repeat(np.arange(40), counts)
+        accuracies.append((gold[rows] == said[rows]).all(1).mean())
+        f1s.append(f1_score(gold[rows], said[rows], average="macro", zero_division=0))
+    found = intervals(gold, said, 200)
+    for name, values in (("accuracy", accuracies), ("macro_f1", f1s)):
+        ends = found[f"{name}/low"], found[f"{name}/high"]
+        np.testing.assert_allclose(ends, np.percentile(values, [2.5, 97.5]), atol=1e-6)
+        assert ends[0] < np.mean(values) < ends[1]
+
+
+def test_only_scores_that_ask_for_draws_have_intervals():
+    gold = np.eye(3)[[0, 1, 2, 1]]
+    assert not any(name.endswith(("/low", "/high")) for name in scores(gold, gold, "abc", "one"))
+    sure = scores(gold, 9 * gold, "abc", "one", draws=50)
+    assert sure["accuracy/low"] == sure["accuracy/high"] == 1 and sure["macro_f1/high"] == 1

@@ -1,5 +1,6 @@
 """Proves that the tables of a report say what was measured, beside what, and what lost to TF-IDF."""
 
+import json
 import textwrap
 from dataclasses import replace
 from pathlib import Path
@@ -110,6 +111,25 @@ def test_what_most_systems_learn_comes_first_and_the_authors_figures_have_a_tabl
     row = tables(text)[above[2]][2]
     values = [100 * run.scores["many"]["test"]["redv2_authors/hamming_loss"] for run in study[1::3]]
     assert row["Hamming"].startswith(f"{np.mean(values):.1f}")
+
+
+def test_of_one_seed_the_interval_is_told_and_of_several_the_spread(study, tmp_path):
+    for runs_, sign in ((study[:3], "["), (study, "±")):
+        rows = tables(report.report(runs_, tmp_path))["## one"]
+        assert all(sign in row["macro-F1"] and sign in row["accuracy"] for row in rows[2:])
+    low, high = (float(part) for part in rows[1]["accuracy"].split("[")[1].rstrip("]").split(","))
+    assert 0 <= low <= float(rows[1]["accuracy"].split()[0]) <= high <= 100
+
+
+def test_the_smallest_difference_is_that_of_the_rows_on_which_just_one_system_is_right(study, tmp_path):
+    text = report.report(study[:3], tmp_path)
+    said = []
+    for run in study[1:3]:
+        rows = map(json.loads, (run.folder / "predictions/one-test.jsonl").read_text().splitlines())
+        said.append([row["gold"] == row["predicted"] for row in rows])
+    apart = np.mean(np.array(said[0]) != np.array(said[1]))
+    assert f"24 test texts can show a difference in accuracy of {280 * np.sqrt(apart / 24):.1f} points" in text
+    assert "can show" not in report.report(study[1:2], tmp_path)
 
 
 def test_how_long_and_where_a_run_went_is_told(study, tmp_path):
