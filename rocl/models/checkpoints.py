@@ -254,17 +254,22 @@ def _converted(file: Path) -> Path:
 
 
 def write(
-    folder: Path, encoder: Encoder, head: nn.Module | None = None, labels: Sequence[str] = (), kind: str = "one"
+    folder: Path,
+    encoder: Encoder,
+    head: nn.Module | None = None,
+    labels: Sequence[str] = (),
+    kind: str = "one",
+    dtype: torch.dtype = torch.float32,
 ) -> None:
     """A Hugging Face folder: the bare encoder, or with `head` the family's classification model for these labels, of
-    which a text has `kind` "one" or "many". The tokenizer is not this function's.
+    which a text has `kind` "one" or "many"; stored as `dtype`. The tokenizer is not this function's.
 
     AutoModel and AutoModelForSequenceClassification load it without a missing or an unexpected tensor. UserError for
     a head that is not the family's own, which has no form there."""
     config, folder = encoder.config, Path(folder)
     family = FAMILIES[config.family]
     about = {key: value for key, value in config.stored.items() if key not in REPLACED}
-    about |= {"model_type": config.family, "dtype": "float32"}
+    about |= {"model_type": config.family, "dtype": str(dtype).removeprefix("torch.")}
     about |= {key: getattr(config, name) for name, (key, _) in family.keys.items() if key}
     if head is None:
         about["architectures"] = [f"{family.classes}Model"]
@@ -284,7 +289,7 @@ def write(
         tensors |= _named(head.state_dict(), family.head)
     folder.mkdir(parents=True, exist_ok=True)
     with disk.whole(folder / "model.safetensors") as part:
-        save_file(tensors, part, metadata={"format": "pt"})
+        save_file({name: tensor.to(dtype) for name, tensor in tensors.items()}, part, metadata={"format": "pt"})
     disk.write_json(folder / "config.json", about)
 
 
