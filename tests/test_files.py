@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rocl.data.corpus import Corpus, Row
-from rocl.data.files import files
+from rocl.data.files import files, twin
 from rocl.data.task import Task, extra
 from rocl.errors import UserError
 
@@ -90,6 +90,27 @@ def test_many_labels_are_a_json_list_or_joined_by_a_separator(tmp_path, field):
     corpus = files(path, language="it", many=True, separator=";")
     rows = [row for rows in corpus.splits.values() for row in rows]
     assert sorted(row.labels for row in rows) == [(), ("a",), ("b", "a")] and corpus.kind == "many"
+
+
+def test_the_twin_of_a_corpus_has_its_splits_so_no_translation_of_a_test_row_is_learned(tmp_path):
+    rows = [f"said {n},{'ab'[n % 2]},meant {n // 2 * 2 if n < 20 else n}" for n in range(100)]  # ten twins stand twice
+    (tmp_path / "x.csv").write_text("text,label,en\n" + "\n".join(rows), "utf-8")
+    one = files(tmp_path / "x.csv", language="ko", twin="en")
+    two = twin(one, "en")
+    assert two.language == "en" and two.labels == one.labels and two.name == "x-twin"
+    for split in ("train", "dev", "test"):
+        assert [row.texts[0] for row in two.splits[split]] == [row.extra["twin"] for row in one.splits[split]]
+        assert [(row.id, row.labels) for row in two.splits[split]] == [(r.id, r.labels) for r in one.splits[split]]
+    said = [{row.texts[0] for row in two.splits[split]} for split in ("train", "dev", "test")]
+    assert all(said) and not (said[0] & said[1] | said[0] & said[2] | said[1] & said[2])
+
+
+def test_a_row_without_a_twin_is_named(tmp_path):
+    (tmp_path / "x.csv").write_text("text,label,en\nun,a,one\ndeux,b,\ntrois,a,three\n", "utf-8")
+    with pytest.raises(UserError, match=r"row train-\d has no twin: name its column"):
+        twin(files(tmp_path / "x.csv", language="fr", twin="en"), "en")
+    with pytest.raises(UserError, match="has no twin"):
+        twin(files(tmp_path / "x.csv", language="fr"), "en")
 
 
 def test_id_weight_twin_and_pair_columns_are_kept_under_our_names(tmp_path):

@@ -4,6 +4,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,8 @@ def files(
     The other arguments up to `pair` name columns, or keys of JSON lines. With `many` a row has any number of labels:
     a JSON list, or names joined by `separator`. A text may be a JSON list too, of all that makes one row. `id` stands
     in predictions (else the number of the row); `weight` is a number, 0 or more; `twin` is the text in another
-    language, `pair` the id of a row that this one translates. Rows of one `group`, and copies of a text, stay in one
-    split. Other columns are kept under their names.
+    language (see the function `twin`), `pair` the id of a row that this one translates. Rows of one `group`, and copies
+    of a text, stay in one split. Other columns are kept under their names.
 
     A split without a file is drawn out of train by `seed`, its labels in the same shares: a fifth for test, then an
     eighth for dev. Labels are those of train, in alphabetical order. A mistake is a UserError with file, row and fix.
@@ -81,6 +82,20 @@ def files(
         note=f"{' and '.join(drawn)} drawn out of {paths['train'].name} by seed {seed}" if drawn else "",
         read=partial(_given, {split: splits[split] for split in NAMES}),
     )
+
+
+def twin(corpus: Corpus, language: str) -> Corpus:
+    """The same rows in the other language: the texts that stood in the twin column, in the same splits, so that no
+    translation of a test row is learned from. UserError if a row has none."""
+    splits = {}
+    for split, rows in corpus.splits.items():
+        if empty := [row.id for row in rows if not str(row.extra.get("twin") or "").strip()]:
+            raise UserError(
+                f"{corpus.name}: {split} row {empty[0]} has no twin: name its column, twin=..., and fill it"
+            )
+        splits[split] = [replace(row, texts=(str(row.extra["twin"]),), extra={}) for row in rows]
+    note = f"the twins of {corpus.name}"
+    return replace(corpus, name=f"{corpus.name}-twin", language=language, note=note, read=partial(_given, splits))
 
 
 def _given(splits: Splits, _: Mapping[str, Path]) -> Splits:
@@ -195,11 +210,12 @@ def _drawn(rows: list[Row], share: float, seed: int, luck: Callable[[Row], str])
 
 
 def _groups(rows: Sequence[Row]) -> dict[str, int]:
-    """A number for each row by id, the same for rows that must not be divided: those of one group, and copies."""
+    """A number for each row by id, the same for rows that must not be divided: of one group, text or twin."""
     keys: dict[tuple[str, str], int] = {}  # texts and groups, as points of a graph behind the rows
     edges = []
     for place, row in enumerate(rows):
-        for key in (("text", folded(row)), ("group", str(row.extra.get("group") or row.id))):
+        twin = folded(replace(row, texts=(str(row.extra.get("twin") or row.id),)))
+        for key in (("text", folded(row)), ("twin", twin), ("group", str(row.extra.get("group") or row.id))):
             edges.append((place, keys.setdefault(key, len(rows) + len(keys))))
     points = len(rows) + len(keys)
     graph = coo_array((np.ones(len(edges)), np.array(edges).reshape(-1, 2).T), shape=(points, points))
