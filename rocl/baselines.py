@@ -1,6 +1,7 @@
 """Scores that cost nothing, on the same rows as every system: the majority, and TF-IDF with logistic regression.
 
-Both give {split: scores} for dev and test, as `metrics.scores` does, and the same ones every time. C labels.
+Both give {split: scores} for dev and test, as `metrics.scores` does, and the same ones every time. The same regression
+over an encoder's vectors is a linear probe. C labels.
 """
 
 from collections.abc import Callable

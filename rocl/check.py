@@ -43,7 +43,7 @@ def check(nodes: Sequence[Node]) -> None:
     seen: dict[tuple[str, Path | None], Packs] = {}
     blocks, findings, costs = [], [], {}
     for node in nodes:
-        folder, tasks = encoder_folder(node.experiment), within(node.experiment.tasks, Task)
+        folder, tasks = encoder_folder(node), within(node.experiment.tasks, Task)
         found = judge_run(node.experiment, tasks, folder)
         findings += [(bad, f"{node.experiment.name}: {text}") for bad, text in found]
         for task in tasks:
@@ -69,10 +69,15 @@ def check(nodes: Sequence[Node]) -> None:
         raise UserError("\nrocl: ".join(wrong))
 
 
-def encoder_folder(experiment: Experiment) -> Path | None:
-    """Where the encoder it begins with comes from, by itself or through its needs; None if no Checkpoint is named."""
-    found = within(experiment.model, Checkpoint) or within(experiment, Checkpoint)
-    return found[0].folder() if found else None
+def encoder_folder(node: Node) -> Path | None:
+    """Where the encoder it begins with comes from: the Checkpoint it names, else the first need that is done or names
+    one; None if none does."""
+    own = {name: value for name, value in vars(node.experiment).items() if name != "needs"}
+    if found := within(node.experiment.model, Checkpoint) or within(own, Checkpoint):
+        return found[0].folder()
+    left = [need.folder / "model" if (need.folder / "done").exists() else None for need in node.needs.values()]
+    ready = [folder for folder in left if folder and (folder / "config.json").exists()]
+    return next(iter(ready), None) or next(filter(None, map(encoder_folder, node.needs.values())), None)
 
 
 def judge_run(experiment: Experiment, tasks: Sequence[Task], folder: Path | None) -> Iterator[Finding]:

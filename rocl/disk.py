@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+os.umask(UMASK := os.umask(0))  # it can only be asked by setting it
+
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
@@ -18,6 +20,7 @@ def whole(path: Path) -> Iterator[Path]:
         yield part
         with part.open("rb+") as file:
             os.fsync(file.fileno())
+        part.chmod(0o666 & ~UMASK)  # safetensors leaves files that their owner alone can read
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

@@ -122,8 +122,12 @@ class Node:
 
     @cached_property
     def encoder(self) -> str:
-        """Name and checksum of the pretrained encoder it starts from, itself or through its needs."""
-        found = within(replace(self.experiment, needs={}), Checkpoint) or within(self.experiment, Checkpoint)
+        """Name and checksum of the pretrained encoder it starts from, itself or through its first need, and what bare
+        text made of that on the way."""
+        found = within({name: v for name, v in vars(self.experiment).items() if name != "needs"}, Checkpoint)
+        if not found and self.needs:
+            first = next(iter(self.needs.values()))
+            return f"{first.experiment.name} of {first.encoder}" if first.experiment.judge else first.encoder
         names = {c: Path(c.name).name if Path(c.name).is_absolute() else c.name for c in found}
         return ", ".join(sorted(f"{name} {c.checksum()[:8]}" for c, name in names.items()))
 

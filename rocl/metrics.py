@@ -67,13 +67,15 @@ def scores(
 
 def intervals(gold: np.ndarray, predicted: np.ndarray, draws: int) -> dict[str, float]:
     """Where accuracy and macro-F1 lie in 95 % of `draws` bootstrap samples of the rows, which are always the same."""
-    rows = len(gold)
-    counts = np.random.default_rng(0).multinomial(rows, np.full(rows, 1 / rows), draws).astype(np.float32)  # (draws, N)
-    both, said, true = (counts @ part.astype(np.float32) for part in (gold & predicted, predicted, gold))  # (draws, C)
-    drawn = {
-        "accuracy": counts @ (gold == predicted).all(1).astype(np.float32) / rows,
-        "macro_f1": (2 * both / np.maximum(said + true, 1)).mean(1),
-    }
+    rows, generator = len(gold), np.random.default_rng(0)
+    right = (gold == predicted).all(1, keepdims=True)
+    parts = [part.astype(np.float32) for part in (right, gold & predicted, predicted, gold)]
+    drawn: dict[str, list[float]] = {"accuracy": [], "macro_f1": []}
+    for _ in range(draws):
+        counts = generator.multinomial(rows, np.full(rows, 1 / rows)).astype(np.float32)  # (N,)
+        correct, both, said, true = (counts @ part for part in parts)  # (1,), then (C,) each
+        drawn["accuracy"].append(correct[0] / rows)
+        drawn["macro_f1"].append((2 * both / np.maximum(said + true, 1)).mean())
     ends = {name: np.percentile(values, [2.5, 97.5]) for name, values in drawn.items()}
     return {f"{name}/{end}": two[n] for name, two in ends.items() for n, end in enumerate(("low", "high"))}
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rocl import baselines, command, disk, runs
+from rocl import baselines, command, disk, metrics, runs
 from rocl.data.task import Task
 from rocl.experiment import Node, graphs, parsed, parser
 from rocl.predict import Done, results
@@ -35,9 +35,10 @@ AUTHORS = {
 TFIDF = "TF-IDF + LR"
 HOW = (
     "Test scores in per cent: of one seed with the 95 % interval of a bootstrap over the test texts, over several "
-    "seeds mean ± standard deviation; precision, recall and F1 are macro averages over all labels unless called micro. "
-    "The weights are those that did best on dev, by the mean of the tasks' metrics; where a row has many labels, "
-    "thresholds were tuned on dev; test was scored once. The baselines learned from the same rows."
+    "seeds mean ± standard deviation (of what the seed changes: an encoder that is made once does not vary); "
+    "precision, recall and F1 are macro averages over all labels unless called micro. The weights are those that did "
+    "best on dev, by the mean of the tasks' metrics; where a row has many labels, thresholds were tuned on dev; test "
+    "was scored once. The baselines learned from the same rows."
 )
 
 
@@ -98,8 +99,10 @@ def add(lines: Lines, run: Done, task: Task) -> None:
     """Enters a run's scores on a task: as one more seed of a line, or a line of its own, the baselines first."""
     node, sizes = run.node, "/".join(str(len(task.rows(split))) for split in ("train", "dev", "test"))
     facts = [node.scale.value, f"{task.corpus.name} {sizes} {task.corpus.digest}"]
-    if not lines and task.labels:
-        lines |= {name: Line(name, [*facts, ""], [scores]) for name, scores in baseline(task, node).items()}
+    if TFIDF not in lines and task.kind != "text":
+        before, first = dict(lines), baseline(task, node)
+        lines.clear()
+        lines |= {name: Line(name, [*facts, ""], [scores]) for name, scores in first.items()} | before
     line = lines.setdefault(node.title, Line(node.experiment.name, [*facts, node.encoder]))
     line.scores.append(run.scores[task.name]["test"])
     line.seeds.append(node.seed)
@@ -117,7 +120,8 @@ def loses(line: Line, lines: Lines) -> bool:
 def table(lines: Lines, columns: Mapping[str, str]) -> str:
     """One task: a line a system, a column a metric that the task has."""
     told = {metric: metric for line in lines.values() for metric in line.scores[0]}
-    columns = {metric: name for metric, name in columns.items() if metric in told} or told
+    columns = {metric: name for metric, name in columns.items() if metric in told}
+    columns = told | columns if set(columns) <= {"tokens_per_word"} else columns  # no labels: all that a judge says
     names = [line.name for line in lines.values()]
     rows = []
     for title, line in lines.items():
@@ -137,7 +141,7 @@ def cell(metric: str, scores: Sequence[Mapping[str, float]]) -> str:
     if not scores:
         return ""
     values = [each[metric] for each in scores]
-    factor, digits = (1, 2) if metric.endswith(("mse", "perplexity", "per_word")) else (100, 1)
+    factor, digits = (1 if metric.endswith(("mse", "perplexity", "per_word")) else 100), 1 + metric.endswith("per_word")
     spread = f" ± {factor * np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
     if len(scores) == 1 and f"{metric}/low" in scores[0]:
         spread = (
@@ -147,20 +151,21 @@ def cell(metric: str, scores: Sequence[Mapping[str, float]]) -> str:
 
 
 def smallest(lines: Lines) -> str:
-    """What difference in accuracy the test rows can show, by how often systems are not right on the same row.
+    """What difference in accuracy the test rows can show between two runs, by how often just one of two is right.
 
-    For McNemar's test of two systems on the same N rows, two-sided at 5 %, with a power of 80 %: about
-    (1.96 + 0.84) * sqrt(share of rows on which just one of them is right / N) (Connor 1987). '' with fewer than two.
+    For McNemar's test on N rows of which d are such, two-sided at 5 %: an observed difference of 1.96 * sqrt(d) / N is
+    just significant, a true one of (1.96 + 0.84) * sqrt(d) / N is found in 80 % of cases (Connor 1987, for differences
+    that are small). '' without two runs of one seed, or where they differ on fewer than ten rows.
     """
-    right = [line.right[0] for line in lines.values() if line.right]
-    if len(right) < 2:
+    right = [line.right[0] for line in lines.values() if len(line.right) == 1]
+    apart = [int((one != two).sum()) for one, two in combinations(right, 2)]
+    if not apart or (rows := float(np.median(apart))) < 10:
         return ""
-    apart = float(np.median([np.mean(one != two) for one, two in combinations(right, 2)]))
-    points = 100 * 2.8 * (apart / len(right[0])) ** 0.5
+    seen, power = (100 * z * rows**0.5 / len(right[0]) for z in (1.96, 2.8))
     return (
-        f"{len(right[0]):,} test texts can show a difference in accuracy of {points:.1f} points or more between two "
-        f"systems (one seed each, McNemar's test at 5 %, power 80 %): of two, just one is right on {apart:.0%} of the "
-        "texts, in the median. Smaller differences in the table are not shown by it."
+        f"What {len(right[0]):,} test texts can show: of two of these runs just one is right on {rows:.0f} texts "
+        f"(median of pairs). By McNemar's test an observed difference in accuracy is significant (5 %) from {seen:.1f} "
+        f"points; a true one is found four times in five from {power:.1f} points. Macro-F1 is rather less certain."
     )
 
 
@@ -176,7 +181,7 @@ def history(run: Done) -> list[str]:
 
 def baseline(task: Task, node: Node) -> dict[str, Mapping[str, float]]:
     """Test scores of the two baselines, computed once for each set of rows."""
-    path = node.out / "baselines" / f"{task.rows_digest}.json"
+    path = node.out / "baselines" / f"{task.rows_digest}-{metrics.DRAWS}.json"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         disk.write_json(path, {"majority": baselines.majority(task)["test"], TFIDF: baselines.tfidf(task)["test"]})

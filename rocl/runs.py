@@ -38,7 +38,8 @@ from rocl import disk
 from rocl.errors import UserError
 
 PACKAGE = Path(rocl.__file__).parent
-DETAIL = re.compile(r"/(precision|recall|support|redv2_authors)/|/micro_(precision|recall)$")  # no curves of these
+# What no curve is drawn of.
+DETAIL = re.compile(r"/(precision|recall|support|redv2_authors)/|/(micro_precision|micro_recall|low|high)$")
 BY_LABEL = re.compile(r"^(dev|test)/(.*)/f1/")  # these make a group of their own
 KEPT = 2  # checkpoints: the last, and the one before in case it is damaged
 

@@ -18,8 +18,11 @@ from rocl.predict import finished
 
 def ship(run: Path, folder: Path) -> None:
     """Writes the encoder of a run that learned no labels into `folder`, its weights in float16; a card is not written.
-    UserError if the run has heads, which `python -m rocl.predict` reads where they are."""
+    UserError if there is something in the folder, or if the run has heads, which `python -m rocl.predict` reads where
+    they are."""
     run = finished(run)
+    if folder.exists() and any(folder.iterdir()):
+        raise UserError(f"{folder} is not empty: give a new folder")
     if names := disk.read_json(run / "done")["tasks"]:
         raise UserError(f"{run} learned {', '.join(names)}: what it left in {run / 'model'} can be given away as it is")
     tokenizer = tokens.tokenizer(run / "model")

@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 
-from rocl.baselines import majority, tfidf
+from rocl.baselines import majority, probe, tfidf
 from rocl.data.corpus import Corpus, Row
 from rocl.data.task import Task, sample
 
@@ -74,3 +74,22 @@ def test_a_label_that_train_does_not_have_is_never_said(kind):
     assert scores["support/absent"] == scores["f1/absent"] == scores["recall/absent"] == 0
     assert scores["macro_f1"] > 0.5
     assert 0.7 < scores["macro_f1"] / tfidf(task(kind))["test"]["macro_f1"] < 0.76  # three quarters: it counts as 0
+
+
+def test_a_probe_tells_what_lies_on_a_line_and_no_more():
+    draw = np.random.default_rng(0)
+    vectors = draw.normal(size=(300, 8))
+    gold = np.stack([vectors[:, 0] > 0, vectors[:, 1] + vectors[:, 2] > 1, np.ones(300), np.zeros(300)], 1)
+    gold = np.column_stack([gold, draw.integers(0, 2, 300)])  # the last is told by nothing
+    said = probe(vectors[:200], gold[:200])(vectors[200:])
+    right = ((said > 0) == gold[200:]).mean(0)
+    assert said.shape == (100, 5) and (right[:2] > 0.9).all() and (right[2:4] == 1).all() and 0.3 < right[4] < 0.7
+
+
+def test_a_probe_does_not_mind_the_scale_of_a_direction():
+    draw = np.random.default_rng(1)
+    vectors = draw.normal(size=(200, 4))
+    gold = (vectors[:, :1] > 0).astype(np.uint8)
+    one = probe(vectors, gold)(vectors)
+    two = probe(vectors * [1e-3, 1, 1e3, 1] + 5, gold)(vectors * [1e-3, 1, 1e3, 1] + 5)
+    np.testing.assert_allclose(one, two, rtol=1e-2, atol=1e-2)

@@ -148,6 +148,22 @@ def test_a_text_longer_than_the_position_table_is_refused():
         encoder(first_position=2)(*packed(texts([39])))
 
 
+@pytest.mark.parametrize("rows", [5, 64])
+def test_rows_added_for_speed_change_neither_vectors_nor_gradients(rows, monkeypatch):
+    ids, starts = packed(texts())
+    found = {}
+    for ROWS in (1, rows):
+        monkeypatch.setattr(attention, "ROWS", ROWS)
+        model = encoder()
+        out, states = model(ids, starts, layers=True)
+        (out * torch.arange(len(ids))[:, None]).sum().backward()
+        found[ROWS] = [out, *states, *(p.grad for p in model.parameters())]
+        assert all(len(state) == len(ids) for state in states)
+    assert len(ids) % rows  # so that rows are added
+    for one, two in zip(*found.values(), strict=True):
+        torch.testing.assert_close(one, two, atol=2e-4, rtol=1e-5)
+
+
 def test_token_types_are_refused_by_an_encoder_without_them():
     ids, starts = packed(texts())
     with pytest.raises(UserError, match="token types"):

@@ -162,7 +162,6 @@ def test_intervals_are_those_of_a_slow_bootstrap(kind):
     for name, values in (("accuracy", accuracies), ("macro_f1", f1s)):
         ends = found[f"{name}/low"], found[f"{name}/high"]
         np.testing.assert_allclose(ends, np.percentile(values, [2.5, 97.5]), atol=1e-6)
-        assert ends[0] < np.mean(values) < ends[1]
 
 
 def test_only_scores_that_ask_for_draws_have_intervals():

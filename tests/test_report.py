@@ -1,6 +1,6 @@
 """Proves that the tables of a report say what was measured, beside what, and what lost to TF-IDF."""
 
-import json
+import math
 import textwrap
 from dataclasses import replace
 from pathlib import Path
@@ -121,15 +121,22 @@ def test_of_one_seed_the_interval_is_told_and_of_several_the_spread(study, tmp_p
     assert 0 <= low <= float(rows[1]["accuracy"].split()[0]) <= high <= 100
 
 
-def test_the_smallest_difference_is_that_of_the_rows_on_which_just_one_system_is_right(study, tmp_path):
-    text = report.report(study[:3], tmp_path)
-    said = []
-    for run in study[1:3]:
-        rows = map(json.loads, (run.folder / "predictions/one-test.jsonl").read_text().splitlines())
-        said.append([row["gold"] == row["predicted"] for row in rows])
-    apart = np.mean(np.array(said[0]) != np.array(said[1]))
-    assert f"24 test texts can show a difference in accuracy of {280 * np.sqrt(apart / 24):.1f} points" in text
-    assert "can show" not in report.report(study[1:2], tmp_path)
+def line(right: list[int]) -> report.Line:
+    return report.Line("a", [], seeds=[1], right=[np.array(right, bool)])
+
+
+def test_the_smallest_difference_is_told_by_the_rows_on_which_just_one_run_is_right():
+    half, other = [1, 0] * 50, [1, 0] * 40 + [0, 1] * 10  # they differ on 20 of 100 rows
+    told = report.smallest({"a": line(half), "b": line(other)})
+    assert "What 100 test texts can show" in told and "right on 20 texts" in told
+    assert "significant (5 %) from 8.8 points" in told and "four times in five from 12.5 points" in told
+    # McNemar's exact test agrees: 14 against 6 is not significant, 15 against 5 is.
+    by_hand = [2 * sum(math.comb(20, k) for k in range(fewer + 1)) / 2**20 for fewer in (6, 5)]
+    assert by_hand[0] > 0.05 > by_hand[1] and 14 - 6 < 8.8 < 15 - 5
+    assert report.smallest({"a": line(half), "b": line(half)}) == ""  # nothing to judge by
+    assert report.smallest({"a": line(half)}) == "" == report.smallest({})
+    several = replace(line(half), seeds=[1, 2], right=[np.array(half, bool)] * 2)
+    assert report.smallest({"a": line(other), "b": several}) == ""
 
 
 def test_how_long_and_where_a_run_went_is_told(study, tmp_path):
