@@ -14,7 +14,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["rocl", "rocl.*"]),
-    package_data={"rocl.data": ["sample_encoder/*"], "rocl.data.corpora": ["sample/*", "written/*"]},
+    package_data={"rocl.data.corpora": ["written/*"], "rocl.models": ["rocl-tiny/*", "rocl-tiny/1_Pooling/*"]},
     install_requires=[
         "torch>=2.11,<2.14",
         "numpy",

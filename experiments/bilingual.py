@@ -3,10 +3,14 @@
 1. A WordPiece vocabulary of both languages; pieces that the old encoder knows keep their vectors, the others begin as
    the mean of the pieces they were spelled with.
 2. Masked language modelling (BERT) on text of both languages.
-3. In the same run, parallel distillation (Reimers and Gurevych 2020, arXiv 2004.09813): an English sentence and its
-   translation both approach the vector that the old encoder gives the English one.
+3. In the same run, distillation of sentences (Reimers and Gurevych 2020, arXiv 2004.09813): an English sentence and its
+   translation both approach the vector that the old encoder gives the English one; so does bare English text, masked.
+
+Then a tiny encoder out of that one, with its first and last layer, fewer pieces and narrow embeddings, by masks and by
+the larger encoder's vector of every text.
 """
 
+from dataclasses import replace
 from functools import cache, partial
 
 import numpy as np
@@ -39,13 +43,17 @@ from rocl.experiment import Experiment, Scale
 from rocl.losses import approach, masked_language
 from rocl.metrics import retrieval
 from rocl.models.checkpoints import Checkpoint
+from rocl.models.encoder import Encoder
 from rocl.models.heads import MaskedLanguage, Model, outputs, owners, texts
-from rocl.models.transplant import transplant
+from rocl.models.transplant import factorised, layers_kept, transplant
 
 SIZE = {Scale.SAMPLE: 2_000, Scale.SMALL: 20_000, Scale.PAPER: 30_000}  # pieces
 PASSES = {Scale.SAMPLE: 2, Scale.SMALL: 4, Scale.PAPER: 10}
+TINY_SIZE = {Scale.SAMPLE: 1_500, Scale.SMALL: 12_000, Scale.PAPER: 12_000}  # pieces
+NARROW = 96  # width of the tiny encoder's embeddings: with two layers of 384, 9.6 MB in float16
 
 
+@cache
 def bare(scale: Scale) -> list[Task]:
     """Text of each language for masked language modelling; nothing that a task of the scale is judged on."""
     if scale is Scale.SAMPLE:
@@ -84,34 +92,64 @@ def translated(scale: Scale) -> list[Task]:
     return [Task(name=corpus.name, corpus=corpus, max_length=96, metric="retrieval") for corpus in corpora]
 
 
-def old(tasks, done, *, checkpoint: Checkpoint, fresh: bool) -> Model:
+class Dropless(Model):
+    """Without dropout, which is all that training changes in a model: few passes over much text are not learned by
+    heart, and dropout would cost a fifth of the time. The encoder's config keeps its rates, for fine-tuning."""
+
+    def train(self, mode: bool = True):
+        return super().train(False)
+
+
+def old(tasks, done, *, checkpoint: Checkpoint) -> Model:
     """The encoder as it is: what is reached by doing nothing, and the teacher of sentences."""
-    return Model(checkpoint.fresh() if fresh else checkpoint.encoder(), {"sentence": torch.nn.Identity()})
+    return Model(checkpoint.encoder(), {"sentence": torch.nn.Identity()})
 
 
-def grown(tasks, done, *, checkpoint: Checkpoint, fresh: bool, size: int) -> Model:
+def grown(tasks, done, *, checkpoint: Checkpoint, size: int) -> Model:
     """The old layers under the vocabulary of both languages."""
-    known = tokens.tokenizer(checkpoint.folder(weights=not fresh))
+    return learner(respelled(checkpoint.encoder(), tasks, size))
+
+
+def shrunk(tasks, done, *, size: int, width: int) -> Model:
+    """The first and the last layer of the bilingual encoder, under fewer pieces and with embeddings of this width."""
+    large = done["teacher"].encoder()
+    small = respelled(layers_kept(large, sorted({0, large.config.layers - 1})), tasks, size)
+    return learner(small if small.config.family == "electra" else factorised(small, width))
+
+
+def respelled(encoder: Encoder, tasks: list[Task], size: int) -> Encoder:
+    """The encoder with a vocabulary of at most so many pieces, learnt from the training texts of the tasks."""
+    known = tokens.tokenizer(encoder.source)
     learned = [text for task in tasks for row in task.rows("train") for text in row.texts]
     folder = vocabulary.trained(learned, size)
     new = tokens.tokenizer(folder)
     names = [new.backend.id_to_token(id) for id in range(new.size)]
-    spell = vocabulary.speller(known.backend)
-    encoder = checkpoint.fresh() if fresh else checkpoint.encoder()
-    encoder = transplant(encoder, names, known.backend.get_vocab(), spell, new.pad)
+    encoder = transplant(encoder, names, known.backend.get_vocab(), vocabulary.speller(known.backend), new.pad)
     encoder.source = folder
-    return Model(encoder, {"words": MaskedLanguage(encoder), "sentence": torch.nn.Identity()})
+    return encoder
+
+
+def learner(encoder: Encoder) -> Model:
+    return Dropless(encoder, {"words": MaskedLanguage(encoder), "sentence": torch.nn.Identity()})
 
 
 def both(done, *, bare: list[Task], translated: list[Task]) -> list[Task]:
-    """All tasks, the translated ones with the teacher's vectors of their English side as a column."""
-    taught = [column(task, teacher=done["teacher"].predict(side(task, 0), "train")) for task in translated]
-    return [*bare, *taught]
+    """All tasks, those with English text with the teacher's vectors of it as a column."""
+    romanian, english = bare
+    taught = [(english, english), *((task, side(task, 0)) for task in translated)]
+    return [romanian, *(column(task, teacher=done["teacher"].predict(text, "train")) for task, text in taught)]
+
+
+def followed(done, *, bare: list[Task], translated: list[Task]) -> list[Task]:
+    """All tasks with the bilingual encoder's vectors: of bare text its own, of a pair that of its English side."""
+    taught = [*((task, task) for task in bare), *((task, side(task, 0)) for task in translated)]
+    return [column(task, teacher=done["teacher"].predict(text, "train")) for task, text in taught]
 
 
 def masks(model, batch, draw):
     """Bare text is masked, pairs are not."""
-    return batch if "teacher" in batch.columns else mask(batch, draw, pieces(model.encoder.source), whole_words=True)
+    single = len(batch.starts) == len(batch.rows)
+    return mask(batch, draw, pieces(model.encoder.source), whole_words=True) if single else batch
 
 
 def guesses(model, vectors):
@@ -120,13 +158,16 @@ def guesses(model, vectors):
 
 def objective(model, encoded, batch, progress, *, weight: float = 300.0):
     """The squared distance is small, since vectors are: without its weight nothing but masks is learned."""
+    terms = {}
     if "teacher" in batch.columns:
-        vectors = model.heads["sentence"](texts(encoded)).view(len(batch.row_ids), 2, -1)  # (R, 2, D)
-        return {"parallel": weight * approach(vectors, batch.columns["teacher"])}
-    asked = batch.tokens["answers"] >= 0  # (T,)
-    answers, rows = batch.tokens["answers"][asked], owners(encoded)[asked]  # (M,) each
-    logits = guesses(model, encoded.tokens[asked])  # (M, V)
-    return {"masked": masked_language(logits, answers, rows, len(batch.row_ids))}
+        vectors = model.heads["sentence"](texts(encoded)).unflatten(0, (len(batch.row_ids), -1))  # (R, 1 or 2, D)
+        terms["distance"] = weight * approach(vectors, batch.columns["teacher"])
+    if "answers" in batch.tokens:
+        asked = batch.tokens["answers"] >= 0  # (T,)
+        answers, rows = batch.tokens["answers"][asked], owners(encoded)[asked]  # (M,) each
+        logits = guesses(model, encoded.tokens[asked])  # (M, V)
+        terms["masked"] = masked_language(logits, answers, rows, len(batch.row_ids))
+    return terms
 
 
 @torch.no_grad()
@@ -149,12 +190,17 @@ def judge(model, table) -> dict[str, float]:
     return {"masked_accuracy": right / max(1, asked_for), "perplexity": float(np.exp(losses / max(1, asked_for)))}
 
 
-def experiment(scale: Scale) -> Experiment:
-    choice = setting(scale)
-    start = {"checkpoint": choice.encoder, "fresh": choice.fresh}
-    pairs = translated(scale)
+@cache
+def bilingual(scale: Scale) -> Experiment:
+    """The encoder of the old one's size; rocl-mini at scale `small`."""
+    start, pairs = {"checkpoint": setting(scale).encoder}, translated(scale)
     teacher = Experiment(
-        name="old-encoder", tasks=pairs, model=partial(old, **start), objective=objective, judge=judge, steps=0
+        name="old-encoder",
+        tasks=pairs,
+        model=partial(old, **start),
+        objective=objective,
+        judge=judge,
+        steps=0,
     )
     return Experiment(
         name="bilingual",
@@ -168,4 +214,21 @@ def experiment(scale: Scale) -> Experiment:
         sampling=partial(proportional, exponent=0.5),
         batch=64,
         learning_rate=5e-4,
+        seed=1,  # one encoder, whatever the seed of what is built on it
     )
+
+
+def tiny(scale: Scale) -> Experiment:
+    """rocl-tiny, which the package brings along, at scale `small`."""
+    large = bilingual(scale)
+    return replace(
+        large,
+        name="tiny",
+        needs={"teacher": large},
+        tasks=partial(followed, bare=bare(scale), translated=translated(scale)),
+        model=partial(shrunk, size=TINY_SIZE[scale], width=NARROW),
+    )
+
+
+def experiment(scale: Scale) -> Experiment:
+    return tiny(scale)

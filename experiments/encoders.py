@@ -1,15 +1,29 @@
-"""Encoders side by side, fine-tuned on each Romanian task: new weights, the encoder of the scale, the bilingual one."""
+"""Encoders side by side: new weights, the encoder of the scale, the bilingual one, and the tiny one of the package.
 
+As they are: do a sentence and its translation find each other, and what does logistic regression make of the vectors
+(a linear probe)? And fine-tuned on each Romanian task.
+"""
+
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
+import torch
+
 from experiments import bilingual
-from experiments.multistage import carried_on
-from experiments.scales import setting
-from experiments.single import alone, untrained
+from experiments.scales import PARTS, TINY, setting
+from experiments.single import alone, classifiers
+from rocl import baselines, metrics
+from rocl.data import batches, tokens, vocabulary
 from rocl.data.corpora import laroseda
 from rocl.data.task import Task
 from rocl.experiment import Experiment, Scale
+from rocl.models.checkpoints import Checkpoint
+from rocl.models.encoder import Encoder
+from rocl.models.heads import Model, mean, outputs
+
+Start = tuple[Callable[[Mapping], Encoder], dict[str, Experiment]]  # the encoder from what is done, what must be done
 
 
 def judged(scale: Scale) -> list[Task]:
@@ -21,14 +35,91 @@ def judged(scale: Scale) -> list[Task]:
     return [tasks[0], bare, tasks[2]]
 
 
+def starts(scale: Scale) -> dict[str, Start]:
+    old = setting(scale).encoder
+    return {
+        "nothing": (partial(new, checkpoint=old), {}),
+        **({"old": (partial(stored, checkpoint=old), {})} if old != TINY else {}),
+        "rocl-tiny": (partial(stored, checkpoint=TINY), {}),
+        "bilingual": (carried, {"before": bilingual.bilingual(scale)}),
+    }
+
+
+def new(done, *, checkpoint: Checkpoint) -> Encoder:
+    return checkpoint.fresh()
+
+
+def stored(done, *, checkpoint: Checkpoint) -> Encoder:
+    return checkpoint.encoder()
+
+
+def carried(done) -> Encoder:
+    return done["before"].encoder()
+
+
+class Frozen(Model):
+    """An encoder as it is, and linear probes over the mean vectors of its texts."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__(encoder, {"sentence": torch.nn.Identity()})
+        self.probes: dict[str, Callable] = {}
+
+    def probe(self, table: batches.Table) -> np.ndarray:
+        """What the probe of the table's task, which is learnt first, says of its rows: logits (rows, C)."""
+        task = table.task
+        if task.name not in self.probes:
+            train = self.table(task, "train")
+            self.probes[task.name] = baselines.probe(outputs(self, train, mean), train.columns["labels"])
+        return self.probes[task.name](outputs(self, table, mean))
+
+    def table(self, task: Task, split: str) -> batches.Table:
+        return batches.table(task, split, tokens.tokenizer(self.encoder.source), None)
+
+
+def frozen(tasks, done, *, start: Callable) -> Model:
+    return Frozen(start(done))
+
+
+def tuned(tasks, done, *, start: Callable) -> Model:
+    return classifiers(start(done), tasks)
+
+
+def judge(model, table, *, kinds: dict[str, str]) -> dict[str, float]:
+    """Pairs by finding the translation, tasks with labels by a probe; and how the training texts are cut."""
+    task = table.task
+    texts = [text for row in task.rows("train") for text in row.texts]
+    words = vocabulary.report(tokens.tokenizer(model.encoder.source), texts)
+    if not task.labels:
+        return bilingual.judge(model, table) | words
+    dev, kind = model.table(task, "dev"), kinds[task.name]
+    thresholds = metrics.dev_thresholds(dev.columns["labels"], model.probe(dev), kind)
+    gold, draws = table.columns["labels"].astype(np.uint8), metrics.DRAWS
+    return metrics.scores(gold, model.probe(table), task.labels, kind, thresholds, draws) | words
+
+
+def compared(scale: Scale, starts: dict[str, Start]) -> dict[str, Experiment]:
+    """Each start as it is and fine-tuned on each task."""
+    tasks, systems = judged(scale), []
+    epochs = [setting(scale).epochs[part] for part in PARTS]
+    bare = [replace(task, corpus=replace(task.corpus, kind="text")) for task in tasks]
+    for name, (start, needs) in starts.items():
+        as_is = Experiment(
+            name=f"{name}-as-it-is",
+            needs=needs,
+            tasks=[*bilingual.translated(scale), *bare],
+            model=partial(frozen, start=start),
+            objective=bilingual.objective,
+            judge=partial(judge, kinds={task.name: task.kind for task in tasks}),
+            steps=0,
+            seed=None if name == "nothing" else 1,  # nothing is drawn
+        )
+        model = partial(tuned, start=start)
+        values = {"model": model, "needs": needs}
+        systems.append(as_is)
+        for task, passes in zip(tasks, epochs, strict=True):
+            systems.append(alone(scale, task, name=f"{task.name}-from-{name}", epochs=passes, **values))
+    return {system.name: system for system in systems}
+
+
 def experiment(scale: Scale) -> Experiment:
-    grown, needs = bilingual.experiment(scale), {}
-    for task in judged(scale):
-        blank = partial(untrained, checkpoint=setting(scale).encoder)
-        rows = [
-            alone(scale, task, name=f"{task.name}-from-nothing", model=blank),
-            alone(scale, task, name=f"{task.name}-from-old"),
-            alone(scale, task, name=f"{task.name}-from-bilingual", model=carried_on, needs={"before": grown}),
-        ]
-        needs |= {row.name: row for row in rows}
-    return Experiment(name="encoders", needs=needs)
+    return Experiment(name="encoders", needs=compared(scale, starts(scale)))

@@ -2,7 +2,7 @@
 
 Each Romanian task has a specialist, fine-tuned first on its English twin and then on the task. One student learns all
 tasks: at first from what the specialists say of its training rows, at the end from the gold labels (teacher annealing,
-BAM, Clark et al. 2019, arXiv 1907.04829). It starts from the pretrained encoder, not from a teacher.
+BAM, Clark et al. 2019, arXiv 1907.04829). It starts from the encoder, not from a teacher.
 """
 
 from dataclasses import replace
@@ -35,10 +35,11 @@ def experiment(scale: Scale) -> Experiment:
     choice = setting(scale)
     tasks = [choice.romanian[part] for part in PARTS]
     specialists = {part: chain(scale, choice.english[part], choice.romanian[part]) for part in PARTS}
+    together = jointly(scale, PARTS)
     return replace(
-        jointly(scale, PARTS),
+        together,
         name="mtkd",
-        needs=specialists,
+        needs={**together.needs, **specialists},
         tasks=partial(taught, tasks=tasks, teachers={part: [part] for part in PARTS}),
         objective=objective,
     )

@@ -38,13 +38,19 @@ def ensemble(scale: Scale) -> Experiment:
     return replace(
         student,
         name="mtkd-ensemble",
-        needs={f"{part}-{seed}": replace(student.needs[part], seed=seed) for part in PARTS for seed in SEEDS},
+        needs=start(student)
+        | {f"{part}-{seed}": replace(student.needs[part], seed=seed) for part in PARTS for seed in SEEDS},
         tasks=partial(mtkd.taught, tasks=list(tasks.values()), teachers=teachers),
     )
 
 
+def start(student: Experiment) -> dict[str, Experiment]:
+    """What it needs beside its teachers: at some scales an encoder."""
+    return {name: need for name, need in student.needs.items() if name not in PARTS}
+
+
 def out_of_fold(scale: Scale) -> Experiment:
-    english, tasks = setting(scale).english, setting(scale).romanian
+    student, english, tasks = mtkd.experiment(scale), setting(scale).english, setting(scale).romanian
     teachers = {part: [f"{part}-without-{i}" for i in range(FOLDS)] for part in PARTS}
     needs = {
         name: replace(chain(scale, english[part], fold(tasks[part], i, FOLDS)), name=name)
@@ -52,7 +58,7 @@ def out_of_fold(scale: Scale) -> Experiment:
         for i, name in enumerate(teachers[part])
     }
     taught = partial(taught_out_of_fold, tasks=list(tasks.values()), teachers=teachers)
-    return replace(mtkd.experiment(scale), name="mtkd-out-of-fold", needs=needs, tasks=taught)
+    return replace(student, name="mtkd-out-of-fold", needs=start(student) | needs, tasks=taught)
 
 
 def experiment(scale: Scale) -> Experiment:

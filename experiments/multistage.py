@@ -5,14 +5,9 @@ fine-tuning without the gradual mixing of Xu et al. 2021.)
 """
 
 from experiments.scales import setting
-from experiments.single import alone, classifiers
+from experiments.single import alone, carried_on
 from rocl.data.task import Task
 from rocl.experiment import Experiment, Scale
-from rocl.models.heads import Model
-
-
-def carried_on(tasks, done) -> Model:
-    return classifiers(done["before"].encoder(), tasks)
 
 
 def chain(scale: Scale, *stages: Task, **changes) -> Experiment:

@@ -9,7 +9,8 @@ from functools import partial
 
 from experiments.mtkd import objective, taught
 from experiments.multistage import chain
-from experiments.single import alone
+from experiments.scales import setting
+from experiments.single import alone, pretrained
 from rocl.data.corpus import Corpus
 from rocl.data.task import Task
 from rocl.experiment import Experiment, Scale
@@ -17,10 +18,11 @@ from rocl.experiment import Experiment, Scale
 
 def compared(scale: Scale, corpus: Corpus, twin: Corpus | None, *, max_length: int, epochs: float) -> Experiment:
     task = Task(name="yours", corpus=corpus, max_length=max_length)
-    single = teacher = alone(scale, task, epochs=epochs)
+    options = {"epochs": epochs, "model": partial(pretrained, checkpoint=setting(scale).encoder)}
+    single = teacher = alone(scale, task, **options)
     needs = {"alone": single}
     if twin:
-        teacher = chain(scale, Task(name="twin", corpus=twin, max_length=max_length), task, epochs=epochs)
+        teacher = chain(scale, Task(name="twin", corpus=twin, max_length=max_length), task, **options)
         needs["after the twin"] = teacher
     tasks = partial(taught, tasks=[task], teachers={task.name: ["teacher"]})
     needs["student"] = replace(single, name="student", needs={"teacher": teacher}, tasks=tasks, objective=objective)

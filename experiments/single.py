@@ -2,6 +2,7 @@
 
 from functools import partial
 
+from experiments.bilingual import bilingual
 from experiments.scales import PARTS, setting
 from rocl.data.task import Task
 from rocl.experiment import Experiment, Scale
@@ -20,9 +21,8 @@ def pretrained(tasks, done, *, checkpoint: Checkpoint) -> Model:
     return classifiers(checkpoint.encoder(), tasks)
 
 
-def untrained(tasks, done, *, checkpoint: Checkpoint) -> Model:
-    """For a checkpoint that is only a configuration and a vocabulary."""
-    return classifiers(checkpoint.fresh(), tasks)
+def carried_on(tasks, done) -> Model:
+    return classifiers(done["before"].encoder(), tasks)
 
 
 def objective(model, encoded, batch, progress):
@@ -31,12 +31,14 @@ def objective(model, encoded, batch, progress):
 
 
 def alone(scale: Scale, task: Task, **changes) -> Experiment:
-    """One task from the encoder of the scale."""
+    """One task from the encoder of the scale, or from the bilingual one that is first made of it."""
     choice = setting(scale)
-    values = dict(
+    values: dict[str, object] = {"model": partial(pretrained, checkpoint=choice.encoder)}
+    if choice.grow and "model" not in changes:
+        values = {"model": carried_on, "needs": {"before": bilingual(scale)}}
+    values |= dict(
         name=task.name,
         tasks=[task],
-        model=partial(untrained if choice.fresh else pretrained, checkpoint=choice.encoder),
         objective=objective,
         epochs=choice.epochs.get(task.name, choice.epochs["english"]),
         batch=choice.batch,

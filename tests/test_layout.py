@@ -11,7 +11,7 @@ from rocl.experiment import Scale, graph, load
 ROOT = Path(__file__).parents[1]
 LIBRARY = sorted((ROOT / "rocl").rglob("*.py"))
 EXPERIMENTS = sorted((ROOT / "experiments").glob("*.py"))
-LIMIT = 3700  # lines of code in rocl, docstrings aside, without its corpora, which are a page each
+LIMIT = 3800  # lines of code in rocl, docstrings aside, without its corpora, which are a page each
 
 
 def imports(file: Path) -> set[str]:
@@ -44,12 +44,12 @@ def test_a_leaf_imports_only_itself_and_the_ground(leaf):
 
 
 def test_experiments_import_the_surface_alone():
-    surface = ("rocl.experiment.", "rocl.data.", "rocl.models.", "rocl.losses.", "rocl.metrics.", "experiments.")
+    surface = tuple(f"rocl.{name}." for name in "experiment data models losses metrics baselines".split())
     wrong = [
         (file.name, name)
         for file in EXPERIMENTS
         for name in imports(file)
-        if not name.startswith(surface) and name != "rocl"  # for the folder it lies in
+        if name != "rocl" and not f"{name}.".startswith((*surface, "experiments."))  # rocl: for the folder it lies in
     ]
     assert EXPERIMENTS and not wrong
 

@@ -11,9 +11,7 @@ import tokenizers
 from tokenizers import models, normalizers, pre_tokenizers, processors
 
 from rocl.data import tokens
-from rocl.data.corpora import sample
 from rocl.data.corpus import Row
-from rocl.data.sample_encoder import make
 from rocl.data.tokens import pack, tokenizer, write
 from rocl.errors import UserError
 
@@ -348,19 +346,6 @@ def test_two_processes_may_fill_the_cache_at_once(tmp_path):
         process.join()
     right = pack(rows_of(*ODD * 100), tokenizer(folder), 16, None).ids.astype(np.int64).sum()
     assert got == [right, right] and all(process.exitcode == 0 for process in pair)
-
-
-def test_the_samples_vocabulary_is_what_its_script_makes_and_knows_every_word_of_the_sample():
-    folder = Path(make.__file__).parent
-    for name, text in make.files().items():
-        assert (folder / name).read_text("utf-8") == text, f"{name}: run python -m rocl.data.sample_encoder.make"
-    small = tokenizer(folder)
-    assert small.size == json.loads((folder / "config.json").read_text())["vocab_size"]
-    assert small.letters == "ş→ș ţ→ț Ş→Ș Ţ→Ț" and small.pad == 0
-    for name in make.CORPORA:
-        for split, rows in getattr(sample, f"sample_{name}")().splits.items():
-            packed = pack(rows, small, 128, None)
-            assert not packed.unknown.any() and not packed.cut.any(), (name, split)
 
 
 def test_ids_need_four_bytes_only_in_a_large_vocabulary(tmp_path):

@@ -1,4 +1,4 @@
-"""An encoder grown out of another: with a new vocabulary, or with some of its layers."""
+"""An encoder grown out of another: with a new vocabulary, with some of its layers, or with narrower embeddings."""
 
 import copy
 from collections.abc import Callable, Mapping, Sequence

@@ -1,9 +1,7 @@
-"""The bundled sample: six little corpora, three Romanian and their English twins, made by grammars of rocl's own.
+"""Six little corpora that grammars make, three Romanian and their English twins, of any size and learned in a minute.
 
-It proves that the plumbing works, offline and in a minute. No score on it transfers to any other text.
-
-A grammar (`sample/*.txt`) has sections of entries. A line is `use: entry; entry; ...`. A template is for `train`, `dev`
-or `test`; a word for `train`, for what is `held` out (dev and test) or for `both`. In an entry stand
+A grammar (`grammar/*.txt`) has sections of entries. A line is `use: entry; entry; ...`. A template is for `train`,
+`dev` or `test`; a word for `train`, for what is `held` out (dev and test) or for `both`. In an entry stand
     {feel}              a word of the section [feel], or of [feel joy] in a row labelled joy
     {+feel}             the same for the second label of a row; a template that has one serves rows of two labels
     {~feel}             the same for a label that the row does not have
@@ -28,7 +26,7 @@ Grammar = dict[str, dict[str, list[str]]]  # heading -> use -> entries
 
 def grammar(name: str) -> Grammar:
     sections: Grammar = defaultdict(lambda: defaultdict(list))
-    for line in (Path(__file__).parent / "sample" / f"{name}.txt").read_text("utf-8").splitlines():
+    for line in (Path(__file__).parent / "grammar" / f"{name}.txt").read_text("utf-8").splitlines():
         if line.startswith("["):
             heading = line.strip("[]")
         elif line and not line.startswith("#"):

@@ -1,12 +1,13 @@
-"""Proves that the bundled sample is deterministic, holds out words and constructions, and can be learned, in part."""
+"""Proves that the corpora made by grammars are deterministic, hold out words and constructions, and can be learned, in
+part."""
 
 import re
 from functools import cache
 
+import grammar as sample
 import pytest
 
 from rocl.baselines import majority, tfidf
-from rocl.data.corpora import sample
 from rocl.data.task import Task
 
 ROMANIAN = ("emotion_ro", "sentiment_ro", "news_ro")
