@@ -58,22 +58,32 @@ def carried(done) -> Encoder:
 
 
 class Frozen(Model):
-    """An encoder as it is, and linear probes over the mean vectors of its texts."""
+    """An encoder as it is, and what was found once for each task: a linear probe over its mean vectors, and words."""
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__(encoder, {"sentence": torch.nn.Identity()})
-        self.probes: dict[str, Callable] = {}
-
-    def probe(self, table: batches.Table) -> np.ndarray:
-        """What the probe of the table's task, which is learnt first, says of its rows: logits (rows, C)."""
-        task = table.task
-        if task.name not in self.probes:
-            train = self.table(task, "train")
-            self.probes[task.name] = baselines.probe(outputs(self, train, mean), train.columns["labels"])
-        return self.probes[task.name](outputs(self, table, mean))
+        self.tokenizer = tokens.tokenizer(encoder.source)
+        self.probes: dict[str, tuple[Callable, np.ndarray | None]] = {}
+        self.words: dict[str, dict[str, float]] = {}
 
     def table(self, task: Task, split: str) -> batches.Table:
-        return batches.table(task, split, tokens.tokenizer(self.encoder.source), None)
+        return batches.table(task, split, self.tokenizer, None)
+
+    def probe(self, task: Task, kind: str) -> tuple[Callable, np.ndarray | None]:
+        """Logits (rows, C) of mean vectors (rows, D), and the thresholds that suit dev."""
+        if task.name not in self.probes:
+            train, dev = self.table(task, "train"), self.table(task, "dev")
+            logits = baselines.probe(outputs(self, train, mean), train.columns["labels"])
+            thresholds = metrics.dev_thresholds(dev.columns["labels"], logits(outputs(self, dev, mean)), kind)
+            self.probes[task.name] = logits, thresholds
+        return self.probes[task.name]
+
+    def cuts(self, task: Task) -> dict[str, float]:
+        """How the vocabulary cuts the training texts."""
+        if task.name not in self.words:
+            texts = [text for row in task.rows("train") for text in row.texts]
+            self.words[task.name] = vocabulary.report(self.tokenizer, texts)
+        return self.words[task.name]
 
 
 def frozen(tasks, done, *, start: Callable) -> Model:
@@ -87,14 +97,12 @@ def tuned(tasks, done, *, start: Callable) -> Model:
 def judge(model, table, *, kinds: dict[str, str]) -> dict[str, float]:
     """Pairs by finding the translation, tasks with labels by a probe; and how the training texts are cut."""
     task = table.task
-    texts = [text for row in task.rows("train") for text in row.texts]
-    words = vocabulary.report(tokens.tokenizer(model.encoder.source), texts)
     if not task.labels:
-        return bilingual.judge(model, table) | words
-    dev, kind = model.table(task, "dev"), kinds[task.name]
-    thresholds = metrics.dev_thresholds(dev.columns["labels"], model.probe(dev), kind)
-    gold, draws = table.columns["labels"].astype(np.uint8), metrics.DRAWS
-    return metrics.scores(gold, model.probe(table), task.labels, kind, thresholds, draws) | words
+        return bilingual.judge(model, table) | model.cuts(task)
+    logits, thresholds = model.probe(task, kinds[task.name])
+    gold, said = table.columns["labels"], logits(outputs(model, table, mean))
+    scores = metrics.scores(gold, said, task.labels, kinds[task.name], thresholds, metrics.DRAWS)
+    return scores | model.cuts(task)
 
 
 def compared(scale: Scale, starts: dict[str, Start]) -> dict[str, Experiment]:
@@ -113,8 +121,7 @@ def compared(scale: Scale, starts: dict[str, Start]) -> dict[str, Experiment]:
             steps=0,
             seed=None if name == "nothing" else 1,  # nothing is drawn
         )
-        model = partial(tuned, start=start)
-        values = {"model": model, "needs": needs}
+        values = {"model": partial(tuned, start=start), "needs": needs}
         systems.append(as_is)
         for task, passes in zip(tasks, epochs, strict=True):
             systems.append(alone(scale, task, name=f"{task.name}-from-{name}", epochs=passes, **values))

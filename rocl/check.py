@@ -20,8 +20,8 @@ from rocl.data import tokens
 from rocl.data.statistics import statistics
 from rocl.data.task import Task
 from rocl.errors import UserError, hint
-from rocl.experiment import Experiment, Node, graphs, parsed, parser, within
-from rocl.models.checkpoints import Checkpoint, read_config
+from rocl.experiment import Experiment, Node, checkpoints_of, graphs, parsed, parser, within
+from rocl.models.checkpoints import read_config
 from rocl.models.encoder import Config, Encoder
 from rocl.predict import device, precision
 
@@ -72,8 +72,7 @@ def check(nodes: Sequence[Node]) -> None:
 def encoder_folder(node: Node) -> Path | None:
     """Where the encoder it begins with comes from: the Checkpoint it names, else the first need that is done or names
     one; None if none does."""
-    own = {name: value for name, value in vars(node.experiment).items() if name != "needs"}
-    if found := within(node.experiment.model, Checkpoint) or within(own, Checkpoint):
+    if found := checkpoints_of(node.experiment):
         return found[0].folder()
     left = [need.folder / "model" if (need.folder / "done").exists() else None for need in node.needs.values()]
     ready = [folder for folder in left if folder and (folder / "config.json").exists()]

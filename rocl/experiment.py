@@ -124,7 +124,7 @@ class Node:
     def encoder(self) -> str:
         """Name and checksum of the pretrained encoder it starts from, itself or through its first need, and what bare
         text made of that on the way."""
-        found = within({name: v for name, v in vars(self.experiment).items() if name != "needs"}, Checkpoint)
+        found = checkpoints_of(self.experiment)
         if not found and self.needs:
             first = next(iter(self.needs.values()))
             return f"{first.experiment.name} of {first.encoder}" if first.experiment.judge else first.encoder
@@ -234,6 +234,12 @@ def within(value: Any, kind: type) -> list:
     found = []
     changed(value, kind, lambda part: found.append(part) or part)
     return found
+
+
+def checkpoints_of(experiment: Experiment) -> list[Checkpoint]:
+    """The checkpoints that an experiment names itself, those of its needs aside; the model's first."""
+    others = {name: value for name, value in vars(experiment).items() if name not in ("model", "needs")}
+    return within([experiment.model, others], Checkpoint)
 
 
 def gather(experiment: Experiment) -> None:

@@ -18,6 +18,7 @@ from rocl.data.task import Task
 from rocl.decisions import decide, named, probabilities
 from rocl.experiment import Node
 from rocl.models import checkpoints
+from rocl.models.encoder import Encoder
 from rocl.models.heads import Model, mean
 from rocl.predict import model_folder, outputs, tables
 
@@ -110,13 +111,20 @@ def finish(folder: Path, node: Node, tasks: Sequence[Task], model: Model, best: 
         decision["thresholds"] = None if thresholds is None else thresholds.tolist()
         disk.write_json(place / "decision.json", decision)
     if not names:  # an encoder, for sentence-transformers too
-        checkpoints.write(folder / "model", model.encoder)
-        tokens.write(tokenizer, folder / "model", longest := max(task.max_length for task in tasks))
-        checkpoints.sentence_transformers(folder / "model", max_length=longest)
+        write_encoder(folder / "model", model.encoder, tokenizer, max(task.max_length for task in tasks))
     project(log, step, model, tables(model, tasks, "dev", node.out))
     log.close()
     disk.write_json(folder / "done", {"tasks": names, "scores": scores, "best": best, "sha256": disk.digest(weights)})
     shutil.rmtree(folder / "checkpoints")
+
+
+def write_encoder(
+    folder: Path, encoder: Encoder, tokenizer: tokens.Tokenizer, max_length: int, dtype: torch.dtype = torch.float32
+) -> None:
+    """A bare encoder with its tokenizer, as a Hugging Face folder that sentence-transformers reads too."""
+    checkpoints.write(folder, encoder, dtype=dtype)
+    tokens.write(tokenizer, folder, max_length)
+    checkpoints.sentence_transformers(folder, max_length=max_length)
 
 
 def write_predictions(path: Path, table: Table, probable: np.ndarray, predicted: np.ndarray) -> None:

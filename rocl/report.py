@@ -96,13 +96,11 @@ def report(done: Sequence[Done], folder: Path, missing: Sequence[Node] = ()) -> 
 
 
 def add(lines: Lines, run: Done, task: Task) -> None:
-    """Enters a run's scores on a task: as one more seed of a line, or a line of its own, the baselines first."""
+    """Enters a run's scores on a task, as one more seed of a line or a line of its own, and the task's baselines."""
     node, sizes = run.node, "/".join(str(len(task.rows(split))) for split in ("train", "dev", "test"))
     facts = [node.scale.value, f"{task.corpus.name} {sizes} {task.corpus.digest}"]
     if TFIDF not in lines and task.kind != "text":
-        before, first = dict(lines), baseline(task, node)
-        lines.clear()
-        lines |= {name: Line(name, [*facts, ""], [scores]) for name, scores in first.items()} | before
+        lines |= {name: Line(name, [*facts, ""], [scores]) for name, scores in baseline(task, node).items()}
     line = lines.setdefault(node.title, Line(node.experiment.name, [*facts, node.encoder]))
     line.scores.append(run.scores[task.name]["test"])
     line.seeds.append(node.seed)
@@ -118,7 +116,8 @@ def loses(line: Line, lines: Lines) -> bool:
 
 
 def table(lines: Lines, columns: Mapping[str, str]) -> str:
-    """One task: a line a system, a column a metric that the task has."""
+    """One task: a line a system, the baselines first, a column a metric that the task has."""
+    lines = dict(sorted(lines.items(), key=lambda item: bool(item[1].seeds)))  # baselines have no seed
     told = {metric: metric for line in lines.values() for metric in line.scores[0]}
     columns = {metric: name for metric, name in columns.items() if metric in told}
     columns = told | columns if set(columns) <= {"tokens_per_word"} else columns  # no labels: all that a judge says

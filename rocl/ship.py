@@ -12,6 +12,7 @@ import torch
 from rocl import command, disk
 from rocl.data import tokens
 from rocl.errors import UserError
+from rocl.finish import write_encoder
 from rocl.models import checkpoints
 from rocl.predict import finished
 
@@ -25,11 +26,9 @@ def ship(run: Path, folder: Path) -> None:
         raise UserError(f"{folder} is not empty: give a new folder")
     if names := disk.read_json(run / "done")["tasks"]:
         raise UserError(f"{run} learned {', '.join(names)}: what it left in {run / 'model'} can be given away as it is")
-    tokenizer = tokens.tokenizer(run / "model")
-    longest = disk.read_json(run / "model" / "sentence_bert_config.json")["max_seq_length"]
-    checkpoints.write(folder, checkpoints.read(run / "model"), dtype=torch.float16)
-    tokens.write(tokenizer, folder, longest)
-    checkpoints.sentence_transformers(folder, max_length=longest)
+    left = run / "model"
+    longest = disk.read_json(left / "sentence_bert_config.json")["max_seq_length"]
+    write_encoder(folder, checkpoints.read(left), tokens.tokenizer(left), longest, torch.float16)
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ part."""
 import re
 from functools import cache
 
-import grammar as sample
+import grammar
 import pytest
 
 from rocl.baselines import majority, tfidf
@@ -17,7 +17,7 @@ SPLITS = ("train", "dev", "test")
 
 @cache
 def corpus(name):
-    return getattr(sample, f"sample_{name}")()
+    return grammar.sample(name)
 
 
 def texts(name, split):
@@ -36,7 +36,7 @@ def pattern(sections, template):
         return f"(?:{'|'.join(expression(entry) for entry in entries)})"
 
     def expression(text):
-        places = list(sample.SLOT.finditer(text))
+        places = list(grammar.SLOT.finditer(text))
         ends = [0, *(place.end() for place in places)]
         starts = [*(place.start() for place in places), len(text)]
         literals = [re.escape(text[end:start]) for end, start in zip(ends, starts, strict=True)]
@@ -47,7 +47,7 @@ def pattern(sections, template):
 
 def templates_of(name, split):
     """The template of each row of a split, found anew among all the grammar's templates from the row's text alone."""
-    sections = sample.grammar(name)
+    sections = grammar.grammar(name)
     templates = [t for uses in sections["templates"].values() for t in uses]
     patterns = {template: pattern(sections, template) for template in templates}
     return [{t for t, p in patterns.items() if p.fullmatch(text)} for text in texts(name, split)]
@@ -55,9 +55,9 @@ def templates_of(name, split):
 
 @pytest.mark.parametrize("name", ROMANIAN + ENGLISH)
 def test_it_is_the_same_every_time_with_sizes_ids_and_labels_as_declared(name):
-    assert getattr(sample, f"sample_{name}")().digest == corpus(name).digest
+    assert grammar.sample(name).digest == corpus(name).digest
     assert corpus(name).name == f"sample_{name}" and corpus(name).language == name[-2:] and not corpus(name).files
-    for split, size in sample.SIZES[name[-2:]].items():
+    for split, size in grammar.SIZES[name[-2:]].items():
         rows = corpus(name).splits[split]
         assert [row.id for row in rows] == [f"{split}-{n}" for n in range(size)]
         assert all(corpus(name).counts(split).values())
@@ -79,7 +79,7 @@ def test_no_text_stands_twice(name):
 
 @pytest.mark.parametrize("name", ROMANIAN + ENGLISH)
 def test_no_template_of_one_split_can_say_a_sentence_of_another(name):
-    templates = sample.grammar(name)["templates"]
+    templates = grammar.grammar(name)["templates"]
     for split in SPLITS:
         others = {template for other in SPLITS if other != split for template in templates[other]}
         for row, found in zip(corpus(name).splits[split], templates_of(name, split), strict=True):
@@ -96,7 +96,7 @@ def test_a_good_share_of_the_words_of_test_is_new_and_a_good_share_is_known(name
 
 @pytest.mark.parametrize("name", ROMANIAN + ENGLISH)
 def test_many_rows_of_test_say_something_labelled_that_train_never_says_and_most_say_something_it_does(name):
-    sections = sample.grammar(name)
+    sections = grammar.grammar(name)
     labelled = [uses for heading, uses in sections.items() if heading.endswith(corpus(name).labels)]
     for use, least in (("held", 0.4), ("both", 0.6)):
         entries = [entry for uses in labelled for entry in uses.get(use, [])]
@@ -109,14 +109,14 @@ def test_many_rows_of_test_say_something_labelled_that_train_never_says_and_most
 
 @pytest.mark.parametrize("name", ROMANIAN + ENGLISH)
 def test_every_template_bears_a_label_and_lists_are_well_formed(name):
-    sections, labels = sample.grammar(name), corpus(name).labels
+    sections, labels = grammar.grammar(name), corpus(name).labels
     for heading, uses in sections.items():
         allowed = {"templates": set(SPLITS), "labels": {"rows"}}.get(heading, {"both", "train", "held"})
         assert set(uses) <= allowed, heading
         for entry in (entry for entries in uses.values() for entry in entries):
             assert entry == entry.strip() and entry.count("{") == entry.count("}"), (heading, entry)
     for template in (t for templates in sections["templates"].values() for t in templates):
-        slots = {slot for mark, slot in sample.SLOT.findall(template) if mark != "~" and "|" not in slot}
+        slots = {slot for mark, slot in grammar.SLOT.findall(template) if mark != "~" and "|" not in slot}
         assert any(f"{slot} {label}" in sections for slot in slots for label in labels), template
 
 

@@ -120,7 +120,8 @@ def padded(qkv: Tensor, layout: Layout, dropout: float, inside: Callable[..., Te
     """Attention by `inside(q, k, v, bias, dropout)`, (g, H, L, d) each, over the length-sorted groups."""
     T, _, H, d = qkv.shape
     groups, sources, places = layout.groups
-    places = F.pad(places, (0, T - len(places)))  # rows behind the tokens get any token's output
+    if T > len(places):
+        places = F.pad(places, (0, T - len(places)))  # rows behind the tokens get any token's output
     parts = qkv.reshape(T, -1).index_select(0, sources).split([texts * longest for texts, longest, _ in groups])
     outputs = []
     for (texts, longest, bias), part in zip(groups, parts, strict=True):

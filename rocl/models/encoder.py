@@ -93,7 +93,8 @@ class Encoder(nn.Module):
             begins = shape.starts[:-1].repeat_interleave(lengths, output_size=len(ids))  # (T,)
             positions = torch.arange(len(ids), device=ids.device) - begins + config.first_position  # (T,)
         x = self.embeddings(ids, types, positions)  # (T, D)
-        x = F.pad(x, (0, 0, 0, shape.extra))  # (T + extra, D), what is added is never read
+        if shape.extra:
+            x = F.pad(x, (0, 0, 0, shape.extra))  # (T + extra, D), what is added is never read
         states = [x[: len(ids)]] if layers else None
         for layer in self.layers:
             x = layer(x, shape)
