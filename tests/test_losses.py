@@ -1,13 +1,28 @@
 """Losses give the published formulas' numbers, values and gradients, one float32 number a row, at any logits."""
 
 import math
+from itertools import permutations, product
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
-from rocl.losses import anneal, annealed_scale, classify, distil, jafari, match_logits, smooth, soften
+from rocl.losses import (
+    anneal,
+    annealed_scale,
+    classify,
+    disagreement,
+    distil,
+    jafari,
+    match_logits,
+    pcgrad,
+    smooth,
+    soften,
+    summed,
+    uncertain,
+)
 
 TEACHER = torch.tensor([[2.0, 1.0, 0.0]])
 STUDENT = torch.tensor([[1.0, 2.0, 3.0]])
@@ -158,3 +173,59 @@ def test_rows_are_judged_alone_and_extreme_logits_stay_finite(kind):
 def test_an_unknown_kind_is_refused():
     with pytest.raises(ValueError, match="'multi'"):
         classify(STUDENT, GOLD, kind="multi")
+
+
+def test_disagreement_of_two_passes():
+    one, two = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    near(disagreement(one, two, kind="one"), 0.46211715726)
+    near(disagreement(one, one, kind="one"), 0.0)
+
+
+@pytest.mark.parametrize("kind", ["one", "many"])
+def test_disagreement_is_half_of_both_divergences(kind):
+    torch.manual_seed(0)
+    one, two = torch.randn(5, 4), torch.randn(5, 4)
+    p, q = soften(one, kind=kind), soften(two, kind=kind)
+    both = p * (p / q).log() + q * (q / p).log()
+    if kind == "many":
+        both = (both + (1 - p) * ((1 - p) / (1 - q)).log() + (1 - q) * ((1 - q) / (1 - p)).log()).mean(1)
+    else:
+        both = both.sum(1)
+    assert_close(disagreement(one, two, kind=kind), both / 2, rtol=1e-4, atol=1e-6)
+
+
+def test_an_uncertain_task_weighs_less_and_finds_its_best_weight():
+    near(uncertain(torch.tensor([2.0]), torch.tensor(math.log(2))), 1.3465735902799727)
+    best = torch.tensor(math.log(4), requires_grad=True)  # log 2L
+    value = uncertain(torch.tensor([2.0]), best)
+    near(value.detach(), 1.1931471805599454)
+    value.sum().backward()
+    near(best.grad, 0.0)
+
+
+def test_conflicting_gradients_are_projected_and_others_left():
+    random = np.random.default_rng(0)
+    total, cosines = pcgrad({"a": torch.tensor([1.0, 0.0]), "b": torch.tensor([-1.0, 1.0])}, random)
+    near(total, 0.5, 1.5)
+    assert_close(cosines["cosine of a and b"], -(0.5**0.5))
+    agreeing = {"a": torch.tensor([1.0, 0.0]), "b": torch.tensor([1.0, 1.0])}
+    near(pcgrad(agreeing, random)[0], 2.0, 1.0)
+    near(summed({"a": torch.tensor([1.0, 0.0]), "b": torch.tensor([-1.0, 1.0])}, random)[0], 0.0, 1.0)
+
+
+def test_three_tasks_are_projected_as_in_the_algorithm_whatever_the_order():
+    torch.manual_seed(0)
+    gradients = {name: torch.randn(3) for name in "abc"}
+    wanted = []
+    for orders in product(*(permutations([o for o in "abc" if o != name]) for name in "abc")):
+        total = torch.zeros(3)
+        for name, order in zip("abc", orders, strict=True):
+            left = gradients[name].clone()
+            for other in order:
+                if left @ gradients[other] < 0:
+                    left -= (left @ gradients[other]) / gradients[other].square().sum() * gradients[other]
+            total += left
+        wanted.append(total)
+    for seed in range(5):
+        total = pcgrad(gradients, np.random.default_rng(seed))[0]
+        assert min((total - one).abs().max() for one in wanted) < 1e-5

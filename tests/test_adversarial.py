@@ -1,0 +1,59 @@
+"""Reversal changes gradients and nothing else, its ramp is the published one, and the critic measures a distance."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from rocl.losses import clip, ramp, reverse, slope_penalty, wasserstein
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.3, 1.0, 2.5])
+def test_reversal_leaves_values_and_turns_the_gradient_before_it_but_not_behind_it(strength):
+    torch.manual_seed(0)
+    x, weight = torch.randn(4, 3, requires_grad=True), torch.randn(3, 2, requires_grad=True)
+    plain = torch.autograd.grad((x @ weight).square().sum(), (x, weight))
+    turned = reverse(x, strength)
+    assert torch.equal(turned, x)
+    gradients = torch.autograd.grad((turned @ weight).square().sum(), (x, weight))
+    assert_close(gradients[0], -strength * plain[0])
+    assert_close(gradients[1], plain[1])
+
+
+@pytest.mark.parametrize(
+    "progress, strength",
+    [(0, 0.0), (0.05, 0.2449186624), (0.1, 0.4621171573), (0.25, 0.84828364), (0.5, 0.9866142982), (1, 0.9999092043)],
+)
+def test_the_ramp_is_the_published_one(progress, strength):
+    assert_close(ramp(progress), strength, rtol=1e-8, atol=1e-12)
+
+
+def test_the_critics_distance_is_the_difference_of_the_means():
+    said, inside = torch.tensor([1.0, 2.0, 6.0, 10.0]), torch.tensor([1, 0, 1, 0])
+    assert wasserstein(said, inside).item() == 3.5 - 6
+    assert wasserstein(said, torch.ones(4)).item() == 0 == wasserstein(said, torch.zeros(4)).item()
+
+
+def test_a_clipped_critic_finds_the_distance_between_two_heaps():
+    """The largest mean difference of a line whose slope is at most 0.01 is 0.01 times the distance of the means."""
+    torch.manual_seed(0)
+    x = torch.cat([torch.randn(200, 1) + 5, torch.randn(200, 1)])
+    inside = torch.arange(400) < 200
+    critic = torch.nn.Linear(1, 1)
+    adam = torch.optim.Adam(critic.parameters(), 1e-3)
+    for _ in range(60):
+        adam.zero_grad()
+        (-wasserstein(critic(x).squeeze(1), inside)).backward()
+        adam.step()
+        clip(critic)
+    found = wasserstein(critic(x).squeeze(1), inside).item()
+    assert_close(found, 0.01 * (x[:200].mean() - x[200:].mean()).item(), rtol=1e-4, atol=0)
+    assert max(p.abs().max().item() for p in critic.parameters()) <= 0.01 + 1e-8
+
+
+def test_the_slope_penalty_of_a_line_is_known():
+    weight = torch.tensor([3.0, 4.0], requires_grad=True)
+    one, other = torch.randn(6, 2), torch.randn(6, 2)
+    penalty = slope_penalty(lambda v: v @ weight, one, other, torch.rand(6, 1))
+    assert_close(penalty.item(), 16.0)  # (5 - 1)^2
+    penalty.backward()
+    assert_close(weight.grad, 8 * torch.tensor([0.6, 0.8]))  # 2 (5 - 1) times the direction of the weight
