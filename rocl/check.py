@@ -85,10 +85,12 @@ def judge_run(experiment: Experiment, tasks: Sequence[Task], folder: Path | None
         yield True, f"several tasks are called {min(twice)!r}; give each a name of its own"
     if experiment.evaluations < 1:
         yield True, f"evaluations is {experiment.evaluations}; dev must be looked at once or more"
-    if not experiment.judge and (bare := [task.name for task in tasks if task.kind == "text"]):
+    if not experiment.judge and (bare := [task.name for task in tasks if task.kind == "text" and task.metric]):
         yield True, f"{bare[0]} is bare text: give the experiment a judge that scores it"
     if experiment.objective and not tasks:
         yield False, "its tasks are made when its needs are done and are not checked here"
+    if tasks and not any(task.metric for task in tasks):
+        yield True, "no task has a metric, by which the best weights are chosen; give one"
     if experiment.objective and not folder:
         yield False, "no Checkpoint says which tokenizer it takes: tokens, time and memory are not checked here"
 
@@ -98,7 +100,7 @@ def judge_rows(task: Task, facts: Mapping) -> Iterator[Finding]:
     rows = splits["train"]["rows"]
     if not rows:
         yield True, "no training rows; look at the corpus, and at what cuts it"
-    if not splits["dev"]["rows"]:
+    if not splits["dev"]["rows"] and task.metric:
         yield True, "no dev rows, by which the best weights are chosen; draw some with rocl.data.splits.draw"
     if not splits["test"]["rows"]:
         yield False, "no test rows: there will be no test scores"
@@ -128,7 +130,7 @@ def judge_rows(task: Task, facts: Mapping) -> Iterator[Finding]:
         yield True, f"{len(task.labels)} label is declared; there must be two to tell apart"
         return
     gold = np.eye(len(task.labels))
-    if task.metric not in (known := list(metrics.scores(gold, gold, task.labels, task.kind))):
+    if task.metric and task.metric not in (known := list(metrics.scores(gold, gold, task.labels, task.kind))):
         yield True, f"for labels of its kind there is no metric {task.metric!r}{hint(task.metric, known)}"
 
 
@@ -155,8 +157,8 @@ def share(part: np.ndarray, whole: np.ndarray | None = None) -> float:
 
 def block(task: Task, facts: Mapping, packs: Packs) -> str:
     """One task: a line a split, then its labels (train/dev/test), its copies, and what reading the corpus did."""
-    kind = KINDS.get(task.kind)
-    lines = [f"{task.name}: {task.corpus.name} {task.corpus.digest}, {task.language}, {kind}, chosen by {task.metric}"]
+    chosen = f"chosen by {task.metric}" if task.metric else "chosen by the others"
+    lines = [f"{task.name}: {task.corpus.name} {task.corpus.digest}, {task.language}, {KINDS.get(task.kind)}, {chosen}"]
     more = f"  {'tokens':>10} {'median':>7} {'99 %':>5} {'longest':>8} {f'cut at {task.max_length}':>11} {'unknown':>8}"
     lines.append(f"  {'':5} {'rows':>7} {'empty':>6} {'in train':>9}" + more * bool(packs))
     for split, of in facts["splits"].items():

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor
+from torch.nn import Module
 
 from rocl import command
 from rocl.data.batches import Batch, Draw, Sampling, Table, proportional
@@ -25,7 +26,7 @@ from rocl.data.task import Task
 from rocl.download import describe, fetch, missing, offline
 from rocl.errors import UserError, hint
 from rocl.models.checkpoints import Checkpoint
-from rocl.models.heads import Model
+from rocl.models.heads import Encoded, Model
 
 
 class Scale(Enum):
@@ -34,6 +35,25 @@ class Scale(Enum):
     SAMPLE = "sample"
     SMALL = "small"
     PAPER = "paper"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inner:
+    """Updates that come before each step and are of some heads alone: a critic that keeps up with the encoder.
+
+    `loss(model, pieces, progress)` is a number, over all rows of the step: `pieces` are their batches, each with its
+    vectors, in which no gradient goes back. The step itself leaves these heads as they are.
+    """
+
+    heads: Sequence[str]
+    loss: Callable[[Model, Sequence[tuple[Batch, Encoded]], float], Tensor]
+    steps: Callable[[float], int]  # updates before a step, by progress
+    learning_rate: float  # of Adam
+    after: Callable[[Module], None] | None = None  # what is done to the heads after each update: clipping
+
+
+# From the tasks' gradients in the encoder, flat (P,), to the one that is taken, and numbers to be told.
+Combine = Callable[[Mapping[str, Tensor], np.random.Generator], tuple[Tensor, dict[str, float]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +90,8 @@ class Experiment:
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-8
     clip: float = 1.0  # largest norm of a step's gradient
+    inner: Inner | None = None  # updates of some heads before each step
+    combine: Combine | None = None  # what becomes of the tasks' gradients in the encoder; None adds them
     evaluations: int = 10  # looks at dev in a run; the best is kept
 
     def __post_init__(self):

@@ -85,7 +85,8 @@ def finish(folder: Path, node: Node, tasks: Sequence[Task], model: Model, best: 
         tasks, *(tables(model, tasks, split, node.out) for split in ("dev", "test")), strict=True
     ):
         if task.kind == "text":
-            judged = {s: node.experiment.judge(model, t) for s, t in (("dev", dev), ("test", test)) if len(t)}
+            judge, splits = node.experiment.judge, (("dev", dev), ("test", test))
+            judged = {split: judge(model, table) for split, table in splits if judge and len(table)}
             scores[task.name] = judged
             log.write(step, {f"test/{task.name}/{n}": v for n, v in judged.get("test", {}).items()})
             continue
@@ -112,7 +113,7 @@ def finish(folder: Path, node: Node, tasks: Sequence[Task], model: Model, best: 
         disk.write_json(place / "decision.json", decision)
     if not names:  # an encoder, for sentence-transformers too
         write_encoder(folder / "model", model.encoder, tokenizer, max(task.max_length for task in tasks))
-    project(log, step, model, tables(model, tasks, "dev", node.out))
+    project(log, step, model, [table for table in tables(model, tasks, "dev", node.out) if len(table)])
     log.close()
     disk.write_json(folder / "done", {"tasks": names, "scores": scores, "best": best, "sha256": disk.digest(weights)})
     shutil.rmtree(folder / "checkpoints")

@@ -37,7 +37,7 @@ def depth(name: str, layers: int) -> int:
 
 
 def groups(model: nn.Module, learning_rate: float, *, decay: float = 1.0, weight_decay: float = 0.01) -> list[dict]:
-    """AdamW's parameter groups, deepest (slowest) first; every parameter of the model stands in exactly one.
+    """AdamW's parameter groups, deepest (slowest) first; every parameter that is trained stands in exactly one.
 
     The peak rate at depth d is learning_rate * decay ** (top - d) (Clark et al. 2019, 1907.04829: 0.9; 1.0 is off).
     Each group keeps it as "rate", so that a step's "lr" is rate * schedule(progress). Weight decay falls on matrices,
@@ -45,10 +45,11 @@ def groups(model: nn.Module, learning_rate: float, *, decay: float = 1.0, weight
     """
     layers = len(model.encoder.layers)
     members: dict[tuple[float, float], list[nn.Parameter]] = {}  # parameters by rate and weight decay
-    for name, parameter in model.named_parameters():
+    trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    for name, parameter in trained:
         rate = learning_rate * decay ** (layers + 2 - depth(name, layers))
         members.setdefault((rate, weight_decay if parameter.ndim >= 2 else 0.0), []).append(parameter)
-    assert sum(map(len, members.values())) == len(list(model.parameters()))
+    assert sum(map(len, members.values())) == len(trained)
     return [
         {"params": members[rate, shrink], "rate": rate, "lr": rate, "weight_decay": shrink}
         for rate, shrink in sorted(members)

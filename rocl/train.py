@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -43,7 +44,9 @@ class State:
     sums: dict[str, float] = field(default_factory=dict)  # of every loss term, since the last line
     rows: dict[str, int] = field(default_factory=dict)  # of every task, since the last line
     seen: dict[str, int] = field(default_factory=dict)  # of every task, since the start
-    told: dict[str, float] = field(default_factory=dict)  # as `sums`, of terms that are only told
+    told: dict[str, list[float]] = field(
+        default_factory=dict
+    )  # sum and weight of what is only told, since the last line
     seconds: float = 0.0  # of work, over all interruptions
 
 
@@ -64,7 +67,11 @@ def fit(
     steps = experiment.length(sum(sizes))
     looks = {max(1, round(n * steps / experiment.evaluations)) for n in range(1, experiment.evaluations)} | {steps}
     log_every = max(1, steps // LOOKS)
-    adamw = optimizer.adamw(
+    optimizers: dict[str, torch.optim.Optimizer] = {}
+    if experiment.inner:  # first, for what it trains is not trained by the step
+        parts = nn.ModuleList(model.heads[name] for name in experiment.inner.heads).requires_grad_(False)
+        optimizers["inner"] = torch.optim.Adam(parts.parameters(), experiment.inner.learning_rate)
+    adamw = optimizers["adamw"] = optimizer.adamw(
         optimizer.groups(
             model, experiment.learning_rate, decay=experiment.layer_decay, weight_decay=experiment.weight_decay
         ),
@@ -76,7 +83,7 @@ def fit(
     torch.manual_seed(seed)
     if found := runs.latest(folder / "checkpoints"):
         try:
-            state = restore(*found, model, adamw, scaler)
+            state = restore(*found, model, optimizers, scaler)
         except (TypeError, ValueError) as error:  # other code, under the same values
             why = f"the code that made its checkpoint is not this one ({error})"
             raise UserError(f"{folder} cannot go on: {why}: take that code, or remove the folder") from error
@@ -101,7 +108,7 @@ def fit(
             state.seconds = time.monotonic() - began
             if due or state.step == steps:
                 begun = time.monotonic()
-                save(folder, state, log, model, adamw, scaler)
+                save(folder, state, log, model, optimizers, scaler)
                 saved, cost = time.monotonic(), time.monotonic() - begun
             if state.step == steps:
                 return state
@@ -109,7 +116,7 @@ def fit(
                 progress = state.step / steps
                 for group in adamw.param_groups:
                     group["lr"] = group["rate"] * optimizer.warmup_linear(progress, experiment.warmup)
-                tokens += backward(experiment, model, train, next(order), seed, progress, scaler, state)
+                tokens += backward(experiment, model, train, next(order), seed, progress, optimizers, scaler, state)
                 scaler.unscale_(adamw)
                 norm = nn.utils.clip_grad_norm_(model.parameters(), experiment.clip)
                 if not math.isfinite(norm) and scaler.get_scale() <= 1:  # a larger scale is halved, the step skipped
@@ -120,6 +127,7 @@ def fit(
                 scaler.step(adamw)
                 scaler.update()
                 adamw.zero_grad()
+                model.advance()
                 state.step += 1
                 if state.step % log_every == 0:
                     speed = tokens / (time.monotonic() - lap)
@@ -129,7 +137,7 @@ def fit(
                     lap, tokens = time.monotonic(), 0
             bar.update()
     except Interrupted:
-        save(folder, state, log, model, adamw, scaler)
+        save(folder, state, log, model, optimizers, scaler)
         bar.write(f"{experiment.name}: saved at step {state.step}; the same command goes on from here", sys.stderr)
         raise
     finally:
@@ -144,13 +152,15 @@ def backward(
     pairs: np.ndarray,
     seed: int,
     progress: float,
+    optimizers: Mapping[str, torch.optim.Optimizer],
     scaler: torch.amp.GradScaler,
     state: State,
 ) -> int:
     """Adds the gradient of a step's mean loss over its (task, row) pairs; returns the number of tokens it took.
 
     The rows are cut into batches of one task each, and these go through the encoder as many at once as the token
-    budget allows. Every sum is divided by the rows of the whole step, so where the cuts fall changes nothing.
+    budget allows. Every sum is divided by the rows of the whole step, so where the cuts fall changes nothing. Tasks
+    whose gradients are combined go through it one after the other.
     """
     model.train()
     told: list[tuple[batches.Batch, dict[str, Tensor | float]]] = []
@@ -170,23 +180,87 @@ def backward(
             loss = loss + mean * len(batch.row_ids) / len(pairs)
         scaler.scale(loss).backward()
 
-    at_once: list[batches.Batch] = []
+    turns = []  # of each task its table and the rows of each part
     for number in np.unique(pairs[:, 0]):
-        table, rows = tables[number], pairs[pairs[:, 0] == number, 1]
-        cuts = list(table.cut(rows, experiment.token_budget))
+        rows = pairs[pairs[:, 0] == number, 1]
+        turns.append((tables[number], list(tables[number].cut(rows, experiment.token_budget))))
+    if experiment.inner:
+        sharpen(experiment, model, [taken(table, cut) for table, cuts in turns for cut in cuts], progress, optimizers)
+    gradients = {}
+    at_once: list[batches.Batch] = []
+    for table, cuts in turns:
         parts = [taken(table, cut) for cut in cuts]
         if experiment.together and len(parts) > 1:
             encode_together(model, taken(table, np.concatenate(cuts)), parts, judge)
-            continue
+            parts = []
         for part in parts:
             if at_once and sum(len(batch.ids) for batch in (*at_once, part)) > experiment.token_budget:
                 judge(encode(model, at_once))
                 at_once = []
             at_once.append(part)
+        if at_once and experiment.combine:
+            judge(encode(model, at_once))
+            at_once = []
+        if experiment.combine:
+            gradients[table.task.name] = collected(model.encoder)
     if at_once:
         judge(encode(model, at_once))
+    if experiment.combine:
+        together = combined(experiment, model.encoder, gradients, np.random.default_rng([seed, state.step, 2]))
+        for name, value in together.items():
+            total, weight = state.told.get(f"gradients/{name}", (0.0, 0.0))
+            state.told[f"gradients/{name}"] = [total + value, weight + 1]
     note(state, told)
     return sum(len(batch.ids) for batch, _ in told)
+
+
+def sharpen(
+    experiment: Experiment,
+    model: Model,
+    parts: Sequence[batches.Batch],
+    progress: float,
+    optimizers: Mapping[str, torch.optim.Optimizer],
+) -> None:
+    """The updates of some heads before the step, all on the vectors that the step's rows have now, with the dropout
+    that the step will have. Gradients end at these heads."""
+    inner, moment = experiment.inner, random_state(model.device)
+    heads = nn.ModuleList(model.heads[name] for name in inner.heads).requires_grad_(True)
+    with torch.no_grad():
+        pieces = [(part, model.encode(part)) for part in parts]
+    for _ in range(inner.steps(progress)):
+        inner.loss(model, pieces, progress).backward()
+        optimizers["inner"].step()
+        optimizers["inner"].zero_grad()
+        if inner.after:
+            inner.after(heads)
+    heads.requires_grad_(False)
+    set_random_state(moment)
+
+
+def collected(encoder: nn.Module) -> list[Tensor | None]:
+    """The gradients of the encoder's parameters, which have none afterwards."""
+    gradients = [parameter.grad for parameter in encoder.parameters()]
+    encoder.zero_grad(set_to_none=True)
+    return gradients
+
+
+def combined(
+    experiment: Experiment,
+    encoder: nn.Module,
+    gradients: Mapping[str, Sequence[Tensor | None]],
+    order: np.random.Generator,
+) -> dict[str, float]:
+    """Gives the encoder what the experiment makes of its gradients, one list a task; returns what it tells of them."""
+    columns = zip(encoder.parameters(), *gradients.values(), strict=True)
+    used = [(p, parts) for p, *parts in columns if any(part is not None for part in parts)]
+    flat = [
+        torch.cat([(torch.zeros_like(p) if parts[task] is None else parts[task]).flatten() for p, parts in used])
+        for task in range(len(gradients))
+    ]  # (P,) each
+    total, told = experiment.combine(dict(zip(gradients, flat, strict=True)), order)
+    for (parameter, _), part in zip(used, total.split([p.numel() for p, _ in used]), strict=True):
+        parameter.grad = part.view_as(parameter)
+    return told
 
 
 def encode(model: Model, parts: Sequence[batches.Batch]) -> list[tuple[batches.Batch, Encoded]]:
@@ -229,22 +303,21 @@ def set_random_state(state: Mapping[str, Tensor]) -> None:
 
 def note(state: State, told: Sequence[tuple[batches.Batch, dict[str, Tensor | float]]]) -> None:
     """Adds a step's terms to the sums; one read of the device, which also finds a loss that is no number."""
-    names = [
-        (batch, f"{batch.task}/{name}", state.sums if isinstance(term, Tensor) else state.told)
-        for batch, terms in told
-        for name, term in terms.items()
-    ]
-    terms = [term for _, terms in told for term in terms.values()]
-    means = iter(torch.stack([t.detach().float().mean() for t in terms if isinstance(t, Tensor)]).tolist())
-    values = [next(means) if isinstance(term, Tensor) else float(term) for term in terms]
-    for (batch, name, sums), value in zip(names, values, strict=True):
+    names = [(batch, f"{batch.task}/{name}", term) for batch, terms in told for name, term in terms.items()]
+    means = iter(torch.stack([t.detach().float().mean() for *_, t in names if isinstance(t, Tensor)]).tolist())
+    for batch, name, term in names:
+        value = next(means) if isinstance(term, Tensor) else float(term)
         if not math.isfinite(value):
             ids = ", ".join(batch.row_ids[:8]) + (", ..." if len(batch.row_ids) > 8 else "")
             raise UserError(
                 f"the loss {name} is {value} at step {state.step}, rows {ids}: the step was not taken and the last "
                 "checkpoint stands; lower the learning rate or look at these rows"
             )
-        sums[name] = sums.get(name, 0.0) + value * len(batch.row_ids)
+        if isinstance(term, Tensor):
+            state.sums[name] = state.sums.get(name, 0.0) + value * len(batch.row_ids)
+        else:
+            total, weight = state.told.get(name, (0.0, 0.0))
+            state.told[name] = [total + value * len(batch.row_ids), weight + len(batch.row_ids)]
     for batch, _ in told:
         for rows in (state.rows, state.seen):
             rows[batch.task] = rows.get(batch.task, 0) + len(batch.row_ids)
@@ -255,7 +328,7 @@ def write_line(
 ) -> float:
     """Logs the means of all terms since the last line, and where the run stands; returns the mean loss a row."""
     values = {f"loss/{name}": total / state.rows[name.split("/")[0]] for name, total in state.sums.items()}
-    values |= {f"train/{name}": total / state.rows[name.split("/")[0]] for name, total in state.told.items()}
+    values |= {f"train/{name}": total / weight for name, (total, weight) in state.told.items()}
     values |= {f"share/{task}": rows / sum(state.seen.values()) for task, rows in state.seen.items()}
     values["loss/all"] = loss = sum(state.sums.values()) / sum(state.rows.values())
     values["train/progress"] = progress
@@ -273,12 +346,16 @@ def evaluate(
     values, means = {}, []
     for table in dev:
         task = table.task
+        if not len(table) or (task.kind == "text" and not experiment.judge):
+            continue  # of a task without a metric: its training rows are all that is asked of it
         if task.kind == "text":
             scores = experiment.judge(model, table)
         else:
             gold, said = table.columns["labels"], outputs(model, table, model.heads[task.name])
             scores = metrics.scores(gold, said, task.labels, task.kind, metrics.dev_thresholds(gold, said, task.kind))
         values |= {f"dev/{task.name}/{name}": value for name, value in scores.items()}
+        if task.metric is None:
+            continue
         if task.metric not in scores:
             raise UserError(f"{task.name}: there is no metric {task.metric!r}{hint(task.metric, list(scores))}")
         if not math.isfinite(scores[task.metric]):
@@ -294,11 +371,18 @@ def evaluate(
             state.best = {"step": state.step, "score": score, "file": name}
 
 
-def save(folder: Path, state: State, log: runs.Log, model: Model, adamw: torch.optim.Optimizer, scaler) -> None:
+def save(
+    folder: Path,
+    state: State,
+    log: runs.Log,
+    model: Model,
+    optimizers: Mapping[str, torch.optim.Optimizer],
+    scaler: torch.amp.GradScaler,
+) -> None:
     state.log_size = log.size()
     tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()} | random_state(model.device)
-    for name, parameter in model.named_parameters():
-        tensors |= {f"adamw/{name}/{key}": tensor for key, tensor in adamw.state.get(parameter, {}).items()}
+    for (kind, moments), (name, parameter) in product(optimizers.items(), model.named_parameters()):
+        tensors |= {f"{kind}/{name}/{key}": tensor for key, tensor in moments.state.get(parameter, {}).items()}
     runs.save(
         folder / "checkpoints",
         state.step,
@@ -307,9 +391,15 @@ def save(folder: Path, state: State, log: runs.Log, model: Model, adamw: torch.o
     )
 
 
-def restore(tensors: Mapping[str, Tensor], saved: Mapping, model: Model, adamw: torch.optim.Optimizer, scaler) -> State:
+def restore(
+    tensors: Mapping[str, Tensor],
+    saved: Mapping,
+    model: Model,
+    optimizers: Mapping[str, torch.optim.Optimizer],
+    scaler: torch.amp.GradScaler,
+) -> State:
     """Sets everything as it was when `save` was called."""
-    parts: dict[str, dict[str, Tensor]] = {"model": {}, "adamw": {}, "random": {}}
+    parts: dict[str, dict[str, Tensor]] = {kind: {} for kind in ("model", "random", *optimizers)}
     for name, tensor in tensors.items():
         kind, _, rest = name.partition("/")
         parts[kind][rest] = tensor
@@ -317,10 +407,10 @@ def restore(tensors: Mapping[str, Tensor], saved: Mapping, model: Model, adamw: 
     if differ := [name for name in {**then, **now} if then.get(name) != now.get(name)]:
         raise ValueError(f"{differ[0]} was {then.get(differ[0])} and is {now.get(differ[0])}")
     model.load_state_dict(parts["model"])
-    for name, parameter in model.named_parameters():
-        own = {key.rpartition("/")[2]: t for key, t in parts["adamw"].items() if key.rpartition("/")[0] == name}
+    for (kind, moments), (name, parameter) in product(optimizers.items(), model.named_parameters()):
+        own = {key.rpartition("/")[2]: t for key, t in parts[kind].items() if key.rpartition("/")[0] == name}
         if own:
-            adamw.state[parameter] = {key: tensor.to(parameter.device) for key, tensor in own.items()}
+            moments.state[parameter] = {key: tensor.to(parameter.device) for key, tensor in own.items()}
     if saved["scaler"]:  # empty where the run began on a device that needs none
         scaler.load_state_dict(saved["scaler"])
     set_random_state({f"random/{name}": tensor for name, tensor in parts["random"].items()})

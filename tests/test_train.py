@@ -53,7 +53,7 @@ def gradients(experiment: Experiment, seed: int = 1) -> torch.Tensor:
     pairs = next(batches.steps([60, 40], seed=1, batch=16, steps=1, sampling=experiment.sampling))
     torch.manual_seed(seed)
     scaler = torch.amp.GradScaler("cpu", enabled=False)
-    train.backward(experiment, model, tables, pairs, 1, 0.5, scaler, train.State())
+    train.backward(experiment, model, tables, pairs, 1, 0.5, {}, scaler, train.State())
     return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
 
@@ -247,7 +247,7 @@ def test_a_run_goes_on_on_a_device_with_other_generators_and_another_precision(t
     model = torch.nn.Linear(2, 2)
     adamw, scaler = torch.optim.AdamW(model.parameters()), torch.amp.GradScaler("cpu", enabled=True)
     tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()} | {"random/cpu": state}
-    train.restore(tensors, {"scaler": {}, "state": {"step": 3}}, model, adamw, scaler)
+    train.restore(tensors, {"scaler": {}, "state": {"step": 3}}, model, {"adamw": adamw}, scaler)
     assert scaler.get_scale() > 1
 
 

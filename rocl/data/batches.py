@@ -106,6 +106,19 @@ def joined(parts: Sequence[Batch]) -> Batch:
     )
 
 
+def twice(batch: Batch) -> Batch:
+    """Every text of a row two times, one after the other: two passes, each with its own dropout."""
+    begins, ends = (np.repeat(ends.numpy(), 2) for ends in (batch.starts[:-1], batch.starts[1:]))
+    places = torch.from_numpy(spans(begins, ends))  # (2 T,)
+    return replace(
+        batch,
+        ids=batch.ids[places],
+        starts=torch.from_numpy(offsets(ends - begins)),
+        rows=2 * batch.rows,
+        tokens={name: column[places] for name, column in batch.tokens.items()},
+    )
+
+
 Draw = Callable[[int], Tensor]  # the n-th of a batch's random numbers for each of its tokens, (T,) in [0, 1)
 
 

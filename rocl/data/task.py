@@ -26,7 +26,7 @@ class Task:
     name: str
     corpus: Corpus
     max_length: int = 128  # tokens, special ones included
-    metric: str = "macro_f1"  # what the best checkpoint is chosen by, on dev
+    metric: str | None = "macro_f1"  # what the best checkpoint is chosen by, on dev; None: by the other tasks alone
     drop_leaks: bool = False  # take training rows out whose text stands in dev or test
     cuts: tuple[Callable[[Sequence[str]], Sequence[str]], ...] = ()  # each from ids to those that are kept, in order
     columns: Mapping[str, np.ndarray] = field(default_factory=dict)

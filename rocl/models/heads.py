@@ -4,6 +4,7 @@ Letters: T tokens in the batch, B texts, R rows, D width, E width of the embeddi
 M masked tokens.
 """
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
@@ -59,6 +60,12 @@ class Model(nn.Module):
             states = [state.float() for state in states]
         return Encoded(tokens.float(), batch.starts, batch.rows, states)
 
+    def advance(self) -> None:
+        """After each step: heads with a state of their own (a memory, a queue) take in what the step has shown them."""
+        for head in self.heads.values():
+            if hasattr(head, "advance"):
+                head.advance()
+
 
 class Rows(Protocol):
     """What `outputs` needs of a table of rows."""
@@ -102,6 +109,11 @@ def owners(encoded: Encoded) -> Tensor:
     """The row that each token belongs to, (T,)."""
     lengths = encoded.starts[encoded.rows].long().diff()  # (R,)
     return torch.arange(len(lengths), device=lengths.device).repeat_interleave(lengths, output_size=len(encoded.tokens))
+
+
+def by_text(encoded: Encoded) -> Encoded:
+    """The same, with every text as a row of its own."""
+    return encoded._replace(rows=torch.arange(len(encoded.starts), device=encoded.starts.device))
 
 
 def texts(encoded: Encoded) -> Tensor:
@@ -164,6 +176,39 @@ class MaskedLanguage(nn.Module):
         """
         x = self.norm(self.activation(self.dense(vectors)))  # (M, E)
         return F.linear(x.to(precision), words.to(precision)).float() + self.bias
+
+
+class Momentum(nn.Module):
+    """A copy of encoder and projection that follows them slowly, and a queue of the keys it made (MoCo, He et al. 2020,
+    1911.05722, section 3.2). All of it is state; nothing is trained."""
+
+    def __init__(self, encoder: Encoder, projection: nn.Module, keys: int, momentum: float = 0.999) -> None:
+        super().__init__()
+        self.leader = [Model(encoder, {"projection": projection})]  # in a list, for it is no part of this head
+        self.follower = copy.deepcopy(self.leader[0]).requires_grad_(False)
+        self.momentum = momentum
+        width = list(projection.parameters())[-1].shape[0]
+        self.register_buffer("queue", F.normalize(torch.randn(keys, width), dim=1))  # (K, D)
+        self.register_buffer("place", torch.zeros((), dtype=torch.long))  # of the oldest key
+        self.waiting: list[Tensor] = []  # keys of this step
+
+    @torch.no_grad()
+    def forward(self, batch: Packed, precision: torch.dtype = torch.float32) -> Tensor:
+        """The keys (B, D) of all texts of a batch; they enter the queue after the step."""
+        self.follower.precision = precision
+        keys = F.normalize(self.follower.heads["projection"](by_text(self.follower.encode(batch))), dim=1)  # (B, D)
+        self.waiting.append(keys)
+        return keys
+
+    @torch.no_grad()
+    def advance(self) -> None:
+        for own, leading in zip(self.follower.parameters(), self.leader[0].parameters(), strict=True):
+            own.lerp_(leading, 1 - self.momentum)
+        keys = torch.cat([self.queue[:0], *self.waiting])[-len(self.queue) :]
+        places = (self.place + torch.arange(len(keys), device=keys.device)) % len(self.queue)
+        self.queue[places] = keys
+        self.place.add_(len(keys)).remainder_(len(self.queue))
+        self.waiting.clear()
 
 
 class Pooled(nn.Sequential):
