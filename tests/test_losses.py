@@ -229,3 +229,19 @@ def test_three_tasks_are_projected_as_in_the_algorithm_whatever_the_order():
     for seed in range(5):
         total = pcgrad(gradients, np.random.default_rng(seed))[0]
         assert min((total - one).abs().max() for one in wanted) < 1e-5
+
+
+@pytest.mark.parametrize("kind", ["one", "many"])
+def test_what_a_row_does_not_know_is_as_if_it_did_not_exist(kind):
+    torch.manual_seed(0)
+    logits = torch.randn(3, 4, requires_grad=True)
+    soft = torch.rand(3, 4)
+    known = torch.tensor([[1.0, 1.0, 0.0, 1.0]]).expand(3, 4)
+    target = soft / soft.sum(1, keepdim=True) if kind == "one" else soft
+    value = classify(logits, target, kind=kind, known=known)
+    value.sum().backward()
+    few = target[:, [0, 1, 3]]
+    few = few / few.sum(1, keepdim=True) if kind == "one" else few
+    assert_close(value.detach(), classify(logits.detach()[:, [0, 1, 3]], few, kind=kind))
+    assert logits.grad[:, 2].abs().max() == 0 and logits.grad[:, 0].abs().min() > 0
+    assert_close(classify(logits, target, kind=kind, known=torch.ones(3, 4)), classify(logits, target, kind=kind))
