@@ -15,9 +15,13 @@ def chain(scale: Scale, *stages: Task, **changes) -> Experiment:
     *earlier, last = stages
     if not earlier:
         return alone(scale, last, **changes)
-    before = chain(scale, *earlier, **changes)
-    own = {"name": f"{before.name}+{last.name}", "model": carried_on, "needs": {"before": before}}
-    return alone(scale, last, **changes | own)
+    return then(scale, last, chain(scale, *earlier, **changes), **changes)
+
+
+def then(scale: Scale, task: Task, before: Experiment, **changes) -> Experiment:
+    """The task, learned by the encoder that `before` leaves."""
+    own = {"name": f"{before.name}+{task.name}", "model": carried_on, "needs": {"before": before}}
+    return alone(scale, task, **changes | own)
 
 
 def experiment(scale: Scale) -> Experiment:

@@ -12,6 +12,11 @@ from rocl.models.checkpoints import Checkpoint
 
 TINY = Checkpoint(str(Path(rocl.__file__).parent / "models" / "rocl-tiny"))  # reads Romanian and English
 PARTS = ("emotion", "sentiment", "news")  # the tasks of the paper; each English twin is called `<task>-en`
+SHARED = {  # labels of the English twins by what the Romanian tasks call them; love, world and sci/tech have no name
+    "emotion": {name: name for name in ("sadness", "joy", "anger", "fear", "surprise")},
+    "sentiment": {name: name for name in ("negative", "positive")},
+    "news": {"sports": "sports", "business": "finance"},
+}
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,11 @@ def paper() -> Setting:
         layer_decay=0.9,
         batch=32,
     )
+
+
+def meanings(part: str, twin: Task) -> dict[str, str]:
+    """The labels of an English twin, whatever their case, that have a name among the Romanian task's."""
+    return {label: SHARED[part][label.lower()] for label in twin.labels if label.lower() in SHARED[part]}
 
 
 def tasks(corpora: list, **options) -> dict[str, Task]:

@@ -116,13 +116,15 @@ def rows(task: Task, ids: Sequence[str]) -> Task:
     return cut(task, these)
 
 
-def sample(task: Task, size: int, seed: int = 0) -> Task:
-    """The task with at most `size` training rows, drawn without replacement by a seed of their own."""
+def sample(task: Task, size: int | float, seed: int = 0) -> Task:
+    """The task with at most `size` training rows (of a float: that share of them), drawn without replacement by a seed
+    of their own."""
 
     def draw(ids: Sequence[str]) -> Sequence[str]:
-        if len(ids) <= size:
+        count = round(size * len(ids)) if isinstance(size, float) else size
+        if len(ids) <= count:
             return ids
-        chosen = set(random.Random(f"{seed} {task.name}").sample(ids, size))
+        chosen = set(random.Random(f"{seed} {task.name}").sample(ids, count))
         return [id for id in ids if id in chosen]
 
     return cut(task, draw)

@@ -1,0 +1,73 @@
+"""English first, beside translations that find each other: a text and its translation get vectors alike.
+
+While the English twin is learned with its labels, each English sentence of a batch of translations must find the
+Romanian one among all of the batch, and the other way round (InfoNCE), or come near it (mean squared error). Then the
+Romanian task is learned as usual. The first token's vectors are meant, which the heads read.
+"""
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from experiments.adversarial import labels
+from experiments.bilingual import translated
+from experiments.multistage import then
+from experiments.scales import PARTS, setting
+from experiments.single import alone
+from rocl.data.batches import proportional
+from rocl.experiment import Experiment, Scale
+from rocl.losses import approach, info_nce
+from rocl.metrics import retrieval
+from rocl.models.heads import Encoded, by_text, first, outputs
+
+
+def sides(encoded: Encoded):
+    """The first token's vectors of both texts of each row, (R, 2, D)."""
+    return first(by_text(encoded)).unflatten(0, (len(encoded.rows) - 1, 2))
+
+
+def finding(model, encoded, batch, progress, *, weight: float = 1.0, temperature: float = 0.05):
+    if batch.task in model.heads:
+        return labels(model, encoded, batch)
+    one, two = sides(encoded).unbind(1)
+    return {"translation": weight * info_nce(one, two, temperature)}
+
+
+def meeting(model, encoded, batch, progress, *, weight: float = 1.0):
+    if batch.task in model.heads:
+        return labels(model, encoded, batch)
+    one, two = sides(encoded).unbind(1)
+    return {"translation": weight * approach(one[:, None], two)}
+
+
+def judge(model, table) -> dict[str, float]:
+    """How often a sentence finds its translation."""
+    vectors = outputs(model, table, lambda encoded: sides(encoded).flatten(1))  # (N, 2 D)
+    return retrieval(*np.split(vectors, 2, axis=1))
+
+
+def with_pairs(tasks, done, *, start):
+    return start([task for task in tasks if task.labels], done)
+
+
+def paired(scale: Scale, part: str, name: str, objective) -> Experiment:
+    twin, task = setting(scale).english[part], setting(scale).romanian[part]
+    base = alone(scale, twin)
+    before = replace(
+        base,
+        name=f"{twin.name}-{name}",
+        tasks=[twin, *(replace(pairs, metric=None) for pairs in translated(scale))],
+        model=partial(with_pairs, start=base.model),
+        objective=objective,
+        judge=judge,
+        together=True,
+        sampling=partial(proportional, exponent=1.0),
+    )
+    return then(scale, task, before)
+
+
+def experiment(scale: Scale) -> Experiment:
+    methods = {"finding": finding, "meeting": meeting}
+    systems = [paired(scale, part, name, objective) for name, objective in methods.items() for part in PARTS]
+    return Experiment(name="pairs", needs={system.name: system for system in systems})

@@ -1,0 +1,53 @@
+"""Multi-task learning with more care for the tasks: learned weights, projected gradients, shares that even out.
+
+Uncertainty weighting (Kendall et al. 2018, 1705.07115), PCGrad (Yu et al. 2020, 2001.06782), annealed sampling (PALs,
+Stickland and Murray 2019, 1902.02671). The run `multitask-watched` is plain but logs how far the gradients of the tasks
+agree (train/gradients in TensorBoard); `python -m rocl.train experiments/multitask.py` leaves each out in turn.
+"""
+
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import nn
+
+from experiments.multitask import jointly
+from experiments.scales import PARTS
+from rocl.data.batches import proportional
+from rocl.experiment import Experiment, Scale
+from rocl.losses import classify, pcgrad, summed, uncertain
+from rocl.models.heads import Model
+
+
+class Variances(nn.Module):
+    """The logarithm of each task's variance; it moves a hundred times as fast as the weights of the encoder do."""
+
+    def __init__(self, tasks: int) -> None:
+        super().__init__()
+        self.hundredths = nn.Parameter(torch.zeros(tasks))
+
+    def forward(self, task: int) -> torch.Tensor:
+        return 100 * self.hundredths[task]
+
+
+def with_variances(tasks, done, *, start) -> Model:
+    model = start(tasks, done)
+    return Model(model.encoder, {**model.heads, "variances": Variances(len(tasks))})
+
+
+def weighted(model, encoded, batch, progress, *, names: tuple[str, ...]):
+    loss = classify(model.heads[batch.task](encoded), batch.columns["labels"], kind=batch.kind)  # (R,)
+    return {"weighted": uncertain(loss, model.heads["variances"](names.index(batch.task)))}
+
+
+def experiment(scale: Scale) -> Experiment:
+    plain = jointly(scale, PARTS)
+    model, objective = partial(with_variances, start=plain.model), partial(weighted, names=PARTS)
+    systems = [
+        plain,
+        replace(plain, name="multitask-watched", combine=summed),
+        replace(plain, name="multitask-pcgrad", combine=pcgrad),
+        replace(plain, name="multitask-uncertain", model=model, objective=objective),
+        replace(plain, name="multitask-annealed", sampling=partial(proportional, exponent=1.0, last=0.2)),
+    ]
+    return Experiment(name="tasks-together", needs={system.name: system for system in systems})
