@@ -105,25 +105,39 @@ def judge(model, table, *, kinds: dict[str, str]) -> dict[str, float]:
     return scores | model.cuts(task)
 
 
+def as_it_is(scale: Scale, name: str, start: Callable, needs: dict[str, Experiment], seed: int | None) -> Experiment:
+    """An encoder that nothing is done to, judged on pairs and, by probes, on every task."""
+    tasks = judged(scale)
+    return Experiment(
+        name=f"{name}-as-it-is",
+        needs=needs,
+        tasks=[
+            *bilingual.translated(scale),
+            *(replace(task, corpus=replace(task.corpus, kind="text")) for task in tasks),
+        ],
+        model=partial(frozen, start=start),
+        objective=bilingual.objective,
+        judge=partial(judge, kinds={task.name: task.kind for task in tasks}),
+        steps=0,
+        seed=seed,
+    )
+
+
+def frozen_encoder(scale: Scale) -> Experiment:
+    """The encoder that the systems of the scale start from."""
+    if setting(scale).grow:
+        return as_it_is(scale, "bilingual", carried, {"before": bilingual.bilingual(scale)}, seed=1)
+    return as_it_is(scale, "encoder", partial(stored, checkpoint=setting(scale).encoder), {}, seed=1)
+
+
 def compared(scale: Scale, starts: dict[str, Start]) -> dict[str, Experiment]:
     """Each start as it is and fine-tuned on each task."""
-    tasks, systems = judged(scale), []
-    epochs = [setting(scale).epochs[part] for part in PARTS]
-    bare = [replace(task, corpus=replace(task.corpus, kind="text")) for task in tasks]
+    systems = []
     for name, (start, needs) in starts.items():
-        as_is = Experiment(
-            name=f"{name}-as-it-is",
-            needs=needs,
-            tasks=[*bilingual.translated(scale), *bare],
-            model=partial(frozen, start=start),
-            objective=bilingual.objective,
-            judge=partial(judge, kinds={task.name: task.kind for task in tasks}),
-            steps=0,
-            seed=None if name == "nothing" else 1,  # nothing is drawn
-        )
+        systems.append(as_it_is(scale, name, start, needs, seed=None if name == "nothing" else 1))  # nothing is drawn
         values = {"model": partial(tuned, start=start), "needs": needs}
-        systems.append(as_is)
-        for task, passes in zip(tasks, epochs, strict=True):
+        for task, part in zip(judged(scale), PARTS, strict=True):
+            passes = setting(scale).epochs[part]
             systems.append(alone(scale, task, name=f"{task.name}-from-{name}", epochs=passes, **values))
     return {system.name: system for system in systems}
 

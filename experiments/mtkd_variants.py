@@ -1,7 +1,9 @@
-"""MTKD with other teachers: an ensemble of specialists, and specialists that never saw the row they label.
+"""MTKD with other teachers, and with each of its parts switched off.
 
-The mean of several seeds is what Clark et al. 2019 (1907.04829) found to teach better than one; a specialist labels its
-own training rows with a confidence that it does not have on new ones, which out-of-fold teachers avoid.
+Teachers: an ensemble of specialists; specialists that never saw the row they label, for one labels its own training
+rows with a confidence that it does not have on new ones; one teacher of all tasks (multi to multi); and a student of a
+single task (born again, Furlanello et al. 2018, 1805.04770). Parts: teacher annealing, its place taken by a fixed share
+of gold or by the annealed temperature of Jafari et al. 2021 (2104.07163); task shares; rates by depth.
 """
 
 from dataclasses import replace
@@ -11,9 +13,13 @@ import numpy as np
 
 from experiments import mtkd
 from experiments.multistage import chain
+from experiments.multitask import jointly
 from experiments.scales import PARTS, setting
+from experiments.single import alone
+from rocl.data.batches import proportional
 from rocl.data.task import Task, column, fold
 from rocl.experiment import Experiment, Scale
+from rocl.losses import jafari
 
 SEEDS, FOLDS = (1, 2, 3), 5
 
@@ -61,6 +67,48 @@ def out_of_fold(scale: Scale) -> Experiment:
     return replace(student, name="mtkd-out-of-fold", needs=start(student) | needs, tasks=taught)
 
 
+def multi_to_multi(scale: Scale) -> Experiment:
+    student, tasks = mtkd.experiment(scale), setting(scale).romanian
+    taught = partial(mtkd.taught, tasks=list(tasks.values()), teachers={part: ["together"] for part in PARTS})
+    needs = start(student) | {"together": jointly(scale, PARTS)}
+    return replace(student, name="mtkd-multi-to-multi", needs=needs, tasks=taught)
+
+
+def born_again(scale: Scale, part: str) -> Experiment:
+    """One task's specialist teaches a student of the same task, which starts from the encoder."""
+    task = setting(scale).romanian[part]
+    teacher, student = chain(scale, setting(scale).english[part], task), alone(scale, task)
+    taught = partial(mtkd.taught, tasks=[task], teachers={part: ["teacher"]})
+    needs = {**student.needs, "teacher": teacher}
+    return replace(student, name=f"{part}-born-again", needs=needs, tasks=taught, objective=mtkd.objective)
+
+
+def unannealed(model, encoded, batch, progress, *, gold: float = 0.5):
+    """The same share of gold from the first step to the last, as BAM has it without annealing."""
+    return mtkd.objective(model, encoded, batch, gold)
+
+
+def annealed_temperature(model, encoded, batch, progress, *, tau_max: int = 7, first_phase: float = 14 / 18):
+    soft, gold = batch.columns["soft"], batch.columns["labels"]
+    logits = model.heads[batch.task](encoded)  # (R, C)
+    options = {"tau_max": tau_max, "first_phase": first_phase, "kind": batch.kind}
+    return {"jafari": jafari(logits, soft, gold, progress, **options)}
+
+
+def switched(scale: Scale) -> list[Experiment]:
+    """The student with one part of it changed."""
+    student = mtkd.experiment(scale)
+    decay = 0.9 if student.layer_decay == 1 else 1.0  # on where the scale has it off
+    return [
+        replace(student, name="mtkd-unannealed", objective=unannealed),
+        replace(student, name="mtkd-teachers-alone", objective=partial(unannealed, gold=0.0)),
+        replace(student, name="mtkd-annealed-temperature", objective=annealed_temperature),
+        replace(student, name="mtkd-shares-by-size", sampling=partial(proportional, exponent=1.0)),
+        replace(student, name=f"mtkd-layer-decay-{decay}", layer_decay=decay),
+    ]
+
+
 def experiment(scale: Scale) -> Experiment:
-    variants = [mtkd.experiment(scale), ensemble(scale), out_of_fold(scale)]
+    variants = [mtkd.experiment(scale), ensemble(scale), out_of_fold(scale), multi_to_multi(scale), *switched(scale)]
+    variants += [born_again(scale, part) for part in PARTS]
     return Experiment(name="mtkd-variants", needs={variant.name: variant for variant in variants})

@@ -1,0 +1,44 @@
+"""What helps a little, put together: reversal, translations and contrast in one chain."""
+
+from dataclasses import replace
+from functools import partial
+
+from experiments import adversarial, contrastive, pairs
+from experiments.bilingual import translated
+from experiments.multistage import then
+from experiments.scales import PARTS, setting
+from rocl.data.mixing import unlabelled
+from rocl.data.task import Task
+from rocl.experiment import Experiment, Scale
+
+
+def all_of_them(done, *, languages: list[Task], translations: list[Task]) -> list[Task]:
+    return [*adversarial.by_language(done, tasks=languages), *translations]
+
+
+def objective(model, encoded, batch, progress):
+    if "language" in batch.columns:
+        return adversarial.misled(model, encoded, batch, progress)
+    return pairs.finding(model, encoded, batch, progress)
+
+
+def summed(scale: Scale, part: str) -> Experiment:
+    """English with reversal and translations; then Romanian with the contrastive mixture."""
+    twin, task = setting(scale).english[part], setting(scale).romanian[part]
+    translations = [replace(corpus, metric=None) for corpus in translated(scale)]
+    languages = [twin, unlabelled(task, f"{part}-text")]
+    before = adversarial.english(
+        scale,
+        part,
+        f"{part}-en-sum",
+        tasks=partial(all_of_them, languages=languages, translations=translations),
+        objective=objective,
+        judge=pairs.judge,
+        together=True,
+    )
+    return then(scale, task, before, name=f"{part}-sum", objective=contrastive.mixture, together=True)
+
+
+def experiment(scale: Scale) -> Experiment:
+    systems = [summed(scale, part) for part in PARTS]
+    return Experiment(name="sums", needs={system.name: system for system in systems})
