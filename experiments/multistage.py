@@ -15,13 +15,13 @@ def chain(scale: Scale, *stages: Task, **changes) -> Experiment:
     *earlier, last = stages
     if not earlier:
         return alone(scale, last, **changes)
-    return then(scale, last, chain(scale, *earlier, **changes), **changes)
+    return then(scale, last, chain(scale, *earlier, **changes), **changes | {"model": carried_on})
 
 
 def then(scale: Scale, task: Task, before: Experiment, **changes) -> Experiment:
-    """The task, learned by the encoder that `before` leaves."""
+    """The task, learned with the encoder that `before` leaves."""
     own = {"name": f"{before.name}+{task.name}", "model": carried_on, "needs": {"before": before}}
-    return alone(scale, task, **changes | own)
+    return alone(scale, task, **own | changes)
 
 
 def experiment(scale: Scale) -> Experiment:

@@ -6,6 +6,7 @@ same command goes on. Majority and TF-IDF come with every table; a probe of the 
 
 from experiments import (
     adversarial,
+    augmentation,
     consistency,
     contrastive,
     encoders,
@@ -14,6 +15,7 @@ from experiments import (
     multistage,
     multitask,
     pairs,
+    self_supervised,
     single,
     sums,
     tasks_together,
@@ -36,6 +38,8 @@ def by_part(scale: Scale, part: str) -> list[Experiment]:
         pairs.paired(scale, part, "finding", pairs.finding),
         pairs.paired(scale, part, "meeting", pairs.meeting),
         consistency.consistent(scale, part),
+        augmentation.varied(scale, part),
+        self_supervised.contrasted(scale, part),
         sums.summed(scale, part),
     ]
 

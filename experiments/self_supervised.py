@@ -1,0 +1,61 @@
+"""Contrast without labels before fine-tuning (CERT, Fang et al. 2020, 2005.12766; MoCo, He et al. 2020, 1911.05722).
+
+Two augmentations of each Romanian training text must find each other among those of earlier texts: the encoder makes
+the queries, a slowly following copy of it the keys, which wait in a queue. Then the task is learned as usual. With a
+translation service, back-translations take the place of EDA: `partial(back_translated, corpora=[...])`.
+"""
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from experiments.multistage import then
+from experiments.scales import PARTS, setting
+from experiments.single import alone
+from rocl.data.augment import eda, views
+from rocl.experiment import Experiment, Scale
+from rocl.losses import momentum_contrast
+from rocl.metrics import retrieval
+from rocl.models.heads import Model, Momentum, by_text, first, mlp, outputs
+
+
+def with_memory(tasks, done, *, start, width: int, keys: int) -> Model:
+    encoder = start([], done).encoder
+    projection = mlp(encoder, width, pool=first)
+    return Model(encoder, {"projection": projection, "memory": Momentum(encoder, projection, keys)})
+
+
+def objective(model, encoded, batch, progress, *, temperature: float = 0.07):
+    """Each view is a query once and a key once."""
+    memory = model.heads["memory"]
+    queries = model.heads["projection"](by_text(encoded)).unflatten(0, (-1, 2))  # (R, 2, D)
+    keys = memory(batch, model.precision).unflatten(0, (-1, 2))  # (R, 2, D)
+    both = [momentum_contrast(queries[:, n], keys[:, 1 - n], memory.queue, temperature) for n in (0, 1)]
+    return {"contrast": sum(both) / 2}
+
+
+def judge(model, table) -> dict[str, float]:
+    """How often a view finds the other one of its text."""
+    vectors = outputs(model, table, lambda encoded: first(by_text(encoded)).unflatten(0, (-1, 2)).flatten(1))
+    return retrieval(*np.split(vectors, 2, axis=1))
+
+
+def contrasted(scale: Scale, part: str, *, keys: int = 6720, width: int = 128) -> Experiment:
+    task = setting(scale).romanian[part]
+    base = alone(scale, task)
+    size = min(keys, 256) if scale is Scale.SAMPLE else keys  # fewer than there are texts
+    before = replace(
+        base,
+        name=f"{part}-views",
+        tasks=[views(task, partial(eda, alpha=0.2))],
+        model=partial(with_memory, start=base.model, width=width, keys=size),
+        objective=objective,
+        judge=judge,
+    )
+    return then(scale, task, before)
+
+
+def experiment(scale: Scale) -> Experiment:
+    systems = [contrasted(scale, part) for part in PARTS]
+    return Experiment(name="self-supervised", needs={system.name: system for system in systems})
