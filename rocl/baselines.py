@@ -1,7 +1,7 @@
 """Scores that cost nothing, on the same rows as every system: the majority, and TF-IDF with logistic regression.
 
-Both give {split: scores} for dev and test, as `metrics.scores` does, and the same ones every time. The same regression
-over an encoder's vectors is a linear probe. C labels.
+Both give {split: scores} for dev and test, as `metrics.scores` does, and the same ones every time; `most_frequent` and
+`regressed` give what is behind them. The same regression over an encoder's vectors is a linear probe. C labels.
 """
 
 from collections.abc import Callable
@@ -17,17 +17,28 @@ from rocl.data.task import Task
 from rocl.metrics import DRAWS, fit_thresholds, probabilities, scores
 
 Scores = dict[str, dict[str, float]]
+Said = tuple[dict[str, np.ndarray], np.ndarray | None]  # logits (rows, C) of each held-out split; thresholds (C,)
 
 
 def majority(task: Task) -> Scores:
     """Scores of saying the label that is most frequent in train, and no other, of every row."""
-    frequent = task.gold("train").sum(0).argmax()
-    said = np.arange(len(task.labels)) == frequent  # (C,)
-    return {split: scored(task, split, certain(said, len(task.rows(split)))) for split in held_out(task)}
+    return scored(task, *most_frequent(task))
 
 
 def tfidf(task: Task) -> Scores:
-    """Scores of logistic regression over TF-IDF of words and pairs of words, and of 2 to 5 characters within words.
+    """Scores of logistic regression over TF-IDF of words and characters: see `regressed`."""
+    return scored(task, *regressed(task))
+
+
+def most_frequent(task: Task) -> Said:
+    """Of every row the label that is most frequent in train, and no other."""
+    frequent = task.gold("train").sum(0).argmax()
+    said = np.arange(len(task.labels)) == frequent  # (C,)
+    return {split: certain(said, len(task.rows(split))) for split in held_out(task)}, None
+
+
+def regressed(task: Task) -> Said:
+    """Logistic regression over TF-IDF of words and pairs of words, and of 2 to 5 characters within words.
 
     One regression a label against the rest, C = 10; of kind "one" the surest label is taken, of kind "many" all that
     reach thresholds tuned on dev.
@@ -43,7 +54,7 @@ def tfidf(task: Task) -> Scores:
     thresholds = None
     if task.kind == "many" and "dev" in logits:
         thresholds = fit_thresholds(task.gold("dev"), probabilities(logits["dev"], "many"))
-    return {split: scored(task, split, logits[split], thresholds) for split in logits}
+    return logits, thresholds
 
 
 def probe(train: np.ndarray, gold: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
@@ -80,6 +91,6 @@ def certain(said: np.ndarray, rows: int) -> np.ndarray:
     return np.tile(np.where(said, 100.0, -100.0), (rows, 1))
 
 
-def scored(task: Task, split: str, logits: np.ndarray, thresholds: np.ndarray | None = None) -> dict[str, float]:
-    draws = DRAWS if split == "test" else 0
-    return scores(task.gold(split), logits, task.labels, task.kind, thresholds, draws)
+def scored(task: Task, logits: dict[str, np.ndarray], thresholds: np.ndarray | None) -> Scores:
+    draws = {"dev": 0, "test": DRAWS}
+    return {s: scores(task.gold(s), said, task.labels, task.kind, thresholds, draws[s]) for s, said in logits.items()}

@@ -1,38 +1,28 @@
-"""Tables over runs and seeds: every system beside majority and TF-IDF on the same rows.
+"""Tables over runs and seeds: every system beside majority and TF-IDF on the same rows, and whether it differs.
 
 python -m rocl.report experiments/mtkd.py --scale small --seeds 1-5      what stands on disk, nothing is trained
+python -m rocl.report runs results/small.jsonl --against single          folders of runs and files of lines, any number
+
+`rocl.results` says what a line is, `rocl.significance` how systems are compared.
 """
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
-from rocl import baselines, command, disk, metrics, runs
+from rocl import command, comparison, disk, paper, predict, results, runs
 from rocl.data.task import Task
+from rocl.errors import UserError
 from rocl.experiment import Node, graphs, parsed, parser
-from rocl.predict import Done, results
+from rocl.paper import AUTHORS, COLUMNS
+from rocl.predict import Done
+from rocl.results import TFIDF, Line
 
-COLUMNS = {
-    "accuracy": "accuracy",
-    "macro_precision": "precision",
-    "macro_recall": "recall",
-    "macro_f1": "macro-F1",
-    "micro_f1": "micro-F1",
-    "hamming_loss": "Hamming",
-    "tokens_per_word": "tokens a word",
-}
-AUTHORS = {
-    "redv2_authors/accuracy": "accuracy",
-    "redv2_authors/micro_f1": "micro-F1",
-    "redv2_authors/hamming_loss": "Hamming",
-    "redv2_authors/mse": "MSE of logits",
-}
-TFIDF = "TF-IDF + LR"
 HOW = (
     "Test scores in per cent: of one seed with the 95 % interval of a bootstrap over the test texts, over several "
     "seeds mean ± standard deviation (of what the seed changes: an encoder that is made once does not vary); "
@@ -40,98 +30,98 @@ HOW = (
     "best on dev, by the mean of the tasks' metrics; where a row has many labels, thresholds were tuned on dev; test "
     "was scored once. The baselines learned from the same rows."
 )
-
-
-@dataclass
-class Line:
-    """A system on a task."""
-
-    name: str
-    facts: list[str]  # scale, corpus, encoder
-    scores: list[Mapping[str, float]] = field(default_factory=list)  # on test, one a seed
-    seeds: list[int] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    right: list[np.ndarray] = field(default_factory=list)  # which test rows are right as a whole, (N,) bool, one a seed
-
-    def macro_f1(self) -> float:
-        return float(np.mean([scores["macro_f1"] for scores in self.scores]))
-
-
-Lines = dict[str, Line]  # by the title of a node, which two systems never share
+Table = Mapping[str, Sequence[Line]]  # one task: a line a seed of every system
 
 
 def report(done: Sequence[Done], folder: Path, missing: Sequence[Node] = ()) -> str:
     """The tables of these runs as Markdown, one a task, also written to `folder`/report.md; names `missing` runs."""
-    tables: dict[tuple, Lines] = {}
-    for run in done:
-        for task in run.tasks():
-            key = (task.name, task.corpus.digest)
-            if "test" in run.scores[task.name]:
-                add(tables.setdefault(key, {}), run, task)
-    keys = sorted(tables, key=lambda key: -len(tables[key]))  # what most systems learn, then in the graph's order
-    losers = [f"{line.name} on {key[0]}" for key in keys for line in tables[key].values() if loses(line, tables[key])]
-    first = f"Below {TFIDF} in macro-F1: {', '.join(losers)}." if losers else f"No system is below {TFIDF} in macro-F1."
-    told = [first] if any(TFIDF in lines for lines in tables.values()) else []
-    parts = told if tables else ["No finished run has test rows." if done else "No run is finished."]
-    if missing:
-        parts.append("Not run: " + ", ".join(f"{node.experiment.name} (seed {node.seed})" for node in missing) + ".")
-    parts += [HOW] * bool(told)
-    for key in keys:
-        parts += [f"## {key[0]}", table(tables[key], COLUMNS)]
-        parts += filter(None, [smallest(tables[key])])
-        if any("hamming_loss" in scores for line in tables[key].values() for scores in line.scores):
-            parts.append(
-                f"{key[0]} as the REDv2 authors' code counts, at threshold 0.5, to compare with their figures:"
-            )
-            parts.append(table(tables[key], AUTHORS))
-    if done:
-        parts += [
-            "## Runs",
-            runs.markdown(["run", "seed", "best step", "dev", "wall time", "machine"], map(history, done)),
-        ]
-    text = "\n\n".join(parts) + "\n"
+    code = runs.code(done[0].node.source.parent) if done else None
+    text = told(gathered(done), [f"{node.experiment.name} (seed {node.seed})" for node in missing], code)
     folder.mkdir(parents=True, exist_ok=True)
     disk.write(folder / "report.md", text)
     return text
 
 
-def add(lines: Lines, run: Done, task: Task) -> None:
-    """Enters a run's scores on a task, as one more seed of a line or a line of its own, and the task's baselines."""
-    node, sizes = run.node, "/".join(str(len(task.rows(split))) for split in ("train", "dev", "test"))
-    facts = [node.scale.value, f"{task.corpus.name} {sizes} {task.corpus.digest}"]
-    if TFIDF not in lines and task.kind != "text":
-        lines |= {name: Line(name, [*facts, ""], [scores]) for name, scores in baseline(task, node).items()}
-    line = lines.setdefault(node.title, Line(node.experiment.name, [*facts, node.encoder]))
-    line.scores.append(run.scores[task.name]["test"])
-    line.seeds.append(node.seed)
-    if (predictions := run.folder / "predictions" / f"{task.name}-test.jsonl").exists():
-        said = [json.loads(row) for row in predictions.read_text("utf-8").splitlines()]
-        line.right.append(np.array([set(row["gold"]) == set(row["predicted"]) for row in said]))
-    if disk.read_json(run.folder / "run.json")["code"] != runs.code(node.source.parent):
-        line.notes = ["trained with other code"]
+def gathered(done: Sequence[Done]) -> list[Line]:
+    """The lines of these runs, and of the baselines of their tasks on the rows that most of them learned from."""
+    tasks: dict[tuple, list[tuple[Task, Node]]] = {}
+    for run in done:
+        for task in [task for task in run.tasks() if task.kind != "text" and task.rows("test")]:
+            tasks.setdefault((task.name, task.judged_on), []).append((task, run.node))
+    lines = [line for run in done for line in results.lines(run.folder)]
+    for same in tasks.values():
+        counts = Counter(task.rows_digest for task, _ in same)
+        task, node = max(same, key=lambda one: (counts[one[0].rows_digest], len(one[0].rows("train"))))
+        lines += results.of_baselines(task, node.out, node.scale.value)
+    return lines
 
 
-def loses(line: Line, lines: Lines) -> bool:
-    return bool(line.seeds) and TFIDF in lines and line.macro_f1() < lines[TFIDF].macro_f1()
+def told(lines: Sequence[Line], missing: Sequence[str] = (), code: str | None = None) -> str:
+    """The tables of these lines; those of other code than `code`, where it is given, are marked."""
+    tables = results.tables(lines)
+    losers = [f"{name} on {task(table)}" for table in tables for name in table if loses(name, table)]
+    first = f"Below {TFIDF} in macro-F1: {', '.join(losers)}." if losers else f"No system is below {TFIDF} in macro-F1."
+    learned = any(TFIDF in table for table in tables)
+    parts = [first] * learned if tables else ["No finished run has test rows." if lines else "No run is finished."]
+    if missing:
+        parts.append("Not run: " + ", ".join(missing) + ".")
+    parts += [HOW] * learned
+    for one in tables:
+        quoted = [line for line in lines if results.belongs(line, next(iter(one.values()))[0])]
+        parts += [f"## {task(one)}", table(one, COLUMNS, quoted, code)]
+        parts += filter(None, [smallest(one)])
+        if any("hamming_loss" in line["test"] for system in one.values() for line in system):
+            parts.append(
+                f"{task(one)} as the REDv2 authors' code counts, at threshold 0.5, to compare with their figures:"
+            )
+            parts.append(table(one, AUTHORS, quoted, code))
+    if trained := {(line["run"], line["seed"]): line for line in lines if line.get("seed") is not None}:
+        head = ["run", "seed", "best step", "dev", "wall time", "machine"]
+        parts += ["## Runs", runs.markdown(head, map(history, trained.values()))]
+    return "\n\n".join(parts) + "\n"
 
 
-def table(lines: Lines, columns: Mapping[str, str]) -> str:
-    """One task: a line a system, the baselines first, a column a metric that the task has."""
-    lines = dict(sorted(lines.items(), key=lambda item: bool(item[1].seeds)))  # baselines have no seed
-    told = {metric: metric for line in lines.values() for metric in line.scores[0]}
-    columns = {metric: name for metric, name in columns.items() if metric in told}
-    columns = told | columns if set(columns) <= {"tokens_per_word"} else columns  # no labels: all that a judge says
-    names = [line.name for line in lines.values()]
+def task(table: Table) -> str:
+    return next(iter(table.values()))[0]["task"]
+
+
+def macro_f1(system: Sequence[Line]) -> float:
+    return float(np.mean([line["test"]["macro_f1"] for line in system]))
+
+
+def loses(name: str, table: Table) -> bool:
+    learned = table[name][0]["seed"] is not None
+    return learned and TFIDF in table and macro_f1(table[name]) < macro_f1(table[TFIDF])
+
+
+def table(systems: Table, columns: Mapping[str, str], quoted: Sequence[Line] = (), code: str | None = None) -> str:
+    """One task: a line a system, baselines first and what is quoted last; a column a metric that the task has."""
+    systems = dict(sorted(systems.items(), key=lambda item: item[1][0]["seed"] is not None))
+    had = {metric: metric for system in systems.values() for metric in system[0]["test"]}
+    columns = {metric: name for metric, name in columns.items() if metric in had}
+    columns = had | columns if set(columns) <= {"tokens_per_word"} else columns  # no labels: all that a judge says
     rows = []
-    for title, line in lines.items():
-        name = line.name if names.count(line.name) == 1 else title
-        cells = [cell(metric, [s for s in line.scores if metric in s]) for metric in columns]
-        if not line.seeds and "MSE of logits" in columns.values():
+    for name, system in systems.items():
+        learned = system[0]["seed"] is not None
+        cells = [cell(metric, [line["test"] for line in system if metric in line["test"]]) for metric in columns]
+        if not learned and "MSE of logits" in columns.values():
             cells[-1] = ""  # the baselines' logits are no such numbers
-        notes = line.notes + ["below TF-IDF"] * (loses(line, lines) and columns.get("macro_f1") is not None)
-        rows.append([*line.facts, ", ".join(map(str, line.seeds)), name, *cells, ", ".join(notes)])
+        notes = ["trained with other code"] * (learned and any(line["code"] != code for line in system if code))
+        notes += ["below TF-IDF"] * (loses(name, systems) and "macro_f1" in columns)
+        seeds = ", ".join(str(line["seed"]) for line in system) if learned else ""
+        rows.append([*facts(system[0]), seeds, name, *cells, ", ".join(notes)])
+    for line in quoted:
+        cells = [cell(metric, [line] if metric in line else []) for metric in columns]
+        rows += [["", "", "", "", line.get("system", "?"), *cells, f"quoted: {line['quoted']}"]] * any(cells)
     head = ["scale", "corpus train/dev/test digest", "encoder", "seeds", "system", *columns.values(), "note"]
     return runs.markdown(head, rows)
+
+
+def facts(line: Line) -> list[str]:
+    """What the first columns of a table say: scale, corpus with sizes and digest, encoder."""
+    corpus = line["corpus"]
+    sizes = "/".join(str(corpus[split]) for split in ("train", "dev", "test"))
+    return [line["scale"], f"{corpus['name']} {sizes} {corpus['digest']}", line["encoder"]]
 
 
 def cell(metric: str, scores: Sequence[Mapping[str, float]]) -> str:
@@ -149,15 +139,16 @@ def cell(metric: str, scores: Sequence[Mapping[str, float]]) -> str:
     return f"{factor * np.mean(values):.{digits}f}{spread}"
 
 
-def smallest(lines: Lines) -> str:
+def smallest(table: Table) -> str:
     """What difference in accuracy the test rows can show between two runs, by how often just one of two is right.
 
     For McNemar's test on N rows of which d are such, two-sided at 5 %: an observed difference of 1.96 * sqrt(d) / N is
     just significant, a true one of (1.96 + 0.84) * sqrt(d) / N is found in 80 % of cases (Connor 1987, for differences
     that are small). '' without two runs of one seed, or where they differ on fewer than ten rows.
     """
-    right = [line.right[0] for line in lines.values() if len(line.right) == 1]
-    apart = [int((one != two).sum()) for one, two in combinations(right, 2)]
+    once = [system[0] for system in table.values() if len(system) == 1 and system[0]["seed"] is not None]
+    right = [results.unpacked(line, "gold") == results.unpacked(line, "predicted") for line in once if "gold" in line]
+    apart = [int((one.all(1) != two.all(1)).sum()) for one, two in combinations(right, 2)]
     if not apart or (rows := float(np.median(apart))) < 10:
         return ""
     seen, power = (100 * z * rows**0.5 / len(right[0]) for z in (1.96, 2.8))
@@ -168,31 +159,104 @@ def smallest(lines: Lines) -> str:
     )
 
 
-def history(run: Done) -> list[str]:
+def history(line: Line) -> list[str]:
     """How a run went: its best look at dev, the time over all its interruptions, and where."""
-    best, about = run.record["best"], disk.read_json(run.folder / "run.json")
-    clock = run.folder / "clock.json"
-    seconds = f"{disk.read_json(clock)['seconds']:.0f} s" if clock.exists() else "not recorded"
-    where = about["environment"]
-    machine = f"{where['device']}, {where['threads']} threads, {about['precision']}, torch {where['torch']}"
-    return [run.node.title, str(run.node.seed), str(best["step"]), f"{100 * best['score']:.1f}", seconds, machine]
+    where, best = line["environment"], line["best"]
+    seconds = "not recorded" if line["seconds"] is None else f"{line['seconds']:.0f} s"
+    machine = f"{where['device']}, {where['threads']} threads, {line['precision']}, torch {where['torch']}"
+    return [line["run"], str(line["seed"]), str(best["step"]), f"{100 * best['score']:.1f}", seconds, machine]
 
 
-def baseline(task: Task, node: Node) -> dict[str, Mapping[str, float]]:
-    """Test scores of the two baselines, computed once for each set of rows."""
-    path = node.out / "baselines" / f"{task.rows_digest}-{metrics.DRAWS}.json"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        disk.write_json(path, {"majority": baselines.majority(task)["test"], TFIDF: baselines.tfidf(task)["test"]})
-    return disk.read_json(path)
+def compared(rows: Sequence[comparison.Row], against: str) -> str:
+    """The comparisons as Markdown, and what could not be compared."""
+    absent = dict.fromkeys(row["task"] for row in rows if row["against"] is None and row["metric"] == "accuracy")
+    why = f"Not compared, for there is no {against} on the same rows: {', '.join(absent)}." if absent else ""
+    parts = [part for part in (paper.markdown(rows), why) if part]
+    return "\n\n".join(["## Comparisons", *parts]) if parts else ""
+
+
+def made(lines: Sequence[Line]) -> str:
+    """How the numbers were made, as checklists for reproducibility ask: runs, seeds, sizes, time, data, versions."""
+    ran = list(
+        {(line["scale"], line["run"], line["seed"]): line for line in lines if line.get("seed") is not None}.values()
+    )
+    systems = comparison.grouped(ran, "scale", "run").values()
+    minutes = sum(line["seconds"] or 0 for line in ran) / 60
+    data = {(line["scale"], line["task"], json.dumps(line["corpus"])): line for line in lines if "corpus" in line}
+    said = [line["environment"] | {"precision": line["precision"], "code": line["code"]} for line in ran]
+    names = dict.fromkeys(name for one in said for name in one)
+    versions = {name: ", ".join(sorted({str(one.get(name)) for one in said})) for name in names}
+    head = ["scale", "run", "seeds", "parameters", "steps", "batch", "learning rate", "dev", "seconds a run"]
+    facts_ = ["scale", "task", "language", "corpus", "copies in train", "of train in dev, test", "note"]
+    quoted = [line for line in lines if "quoted" in line]
+    unused = [line["quoted"] for line in quoted if not any(results.belongs(line, other) for other in data.values())]
+    return "\n\n".join(
+        [
+            "## How these numbers were made",
+            f"{len(ran)} runs of {len(systems)} systems, {minutes:,.0f} minutes in all. The weights of each run were "
+            "chosen on dev, test was scored once.",
+            runs.markdown(head, map(training, systems)),
+            runs.markdown(facts_, map(reading, data.values())),
+            "\n".join(f"- {name}: {version}" for name, version in versions.items()),
+            *([f"Quoted of tasks that are not here, and left out: {'; '.join(unused)}."] if unused else []),
+        ]
+    )
+
+
+def training(system: Sequence[Line]) -> list[object]:
+    """A system's seeds, size, and means over its runs."""
+    first, seconds = system[0], [line["seconds"] for line in system if line["seconds"] is not None]
+    values = [
+        f"{first['parameters']:,}",
+        first["steps"],
+        first["values"].get("batch"),
+        first["values"].get("learning_rate"),
+    ]
+    dev = 100 * float(np.mean([line["best"]["score"] for line in system]))
+    time = f"{np.mean(seconds):.0f}" if seconds else "not recorded"
+    return [first["scale"], first["run"], ", ".join(str(line["seed"]) for line in system), *values, f"{dev:.1f}", time]
+
+
+def reading(line: Line) -> list[object]:
+    """A task's data: rows, copies and leaks, and what was done about them."""
+    data = line["corpus"]
+    leaks = ", ".join(str(data["leaks"].get(split, 0)) for split in ("dev", "test"))
+    leaks += " (taken out)" if data["drop_leaks"] else ""
+    _, corpus, _ = facts(line)
+    return [line["scale"], line["task"], data["language"], corpus, data["duplicates"], leaks, data["note"]]
 
 
 def main(arguments: Sequence[str]) -> None:
-    options = parsed(parser("python -m rocl.report", __doc__), arguments)
-    nodes = graphs(options)
-    trained = [run for run in results(nodes) if run.node.experiment.objective]
-    finished = [run for run in trained if (run.folder / "done").exists()]
-    print(report(finished, nodes[-1].folder, [run.node for run in trained if run not in finished]))
+    flags = parser("python -m rocl.report", __doc__)
+    flags.add_argument("more", nargs="*", type=Path, metavar="RUNS-OR-LINES", help="folders of runs and .jsonl files")
+    flags.add_argument("--against", default=TFIDF, metavar="SYSTEM", help=f"whom to compare with (default: {TFIDF})")
+    form = flags.add_mutually_exclusive_group()
+    form.add_argument("--latex", action="store_true", help="print the comparisons as a table for booktabs instead")
+    form.add_argument("--csv", action="store_true", help="print all figures as plain numbers instead")
+    flags.add_argument("--lines", type=Path, metavar="FILE.jsonl", help="add what is reported to a file of lines")
+    flags.add_argument("--picture", type=Path, metavar="FILE.png", help="draw the differences with their intervals")
+    options = parsed(flags, arguments)
+    if options.lines and options.lines.suffix != ".jsonl":
+        raise UserError(f"--lines {options.lines}: call it .jsonl, so that it can be read again")
+    paths, nodes, finished, missing, code = [options.file, *options.more], [], [], [], None
+    if options.file.suffix == ".py":
+        paths, nodes = options.more, graphs(options)
+        trained = [run for run in predict.results(nodes) if run.node.experiment.objective]
+        finished = [run for run in trained if (run.folder / "done").exists()]
+        missing = [f"{run.node.experiment.name} (seed {run.node.seed})" for run in trained if run not in finished]
+        code = runs.code(options.file.resolve().parent)
+    found, unfinished = results.read(paths)
+    lines = results.distinct([*((line, str(options.file)) for line in gathered(finished)), *found])
+    rows = comparison.compare(lines, options.against)
+    text = told(lines, missing + unfinished, code)
+    text += "".join(f"\n{part}\n" for part in (compared(rows, options.against), made(lines)) if part and lines)
+    if nodes:
+        disk.write(nodes[-1].folder / "report.md", text)
+    if options.lines:
+        results.write(options.lines, lines)
+    if options.picture:
+        paper.picture(rows, options.picture)
+    print(paper.latex(rows) if options.latex else paper.comma_separated(rows) if options.csv else text)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Confusion matrices show the shares of their rows; hyper-parameters and embeddings stand in the run itself."""
+"""Confusion matrices show the shares of their rows, charts have their points where they belong; hyper-parameters and
+embeddings stand in the run itself."""
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 from torch.utils.tensorboard import SummaryWriter
 
-from rocl.pictures import BLUE, CELL, GAP, confusion_picture, hparams, projector
+from rocl.pictures import BLUE, CELL, GAP, HEIGHT, WIDTH, chart, confusion_picture, hparams, projector
 
 
 def corner(picture: np.ndarray, labels: int, gold: int, predicted: int) -> tuple[int, ...]:
@@ -35,6 +36,32 @@ def test_a_label_without_rows_and_long_and_romanian_names_are_drawn():
     assert max(height, width) < 3 * CELL + 300
     plain = ["stiinta", "un nume de eticheta care nu se mai termina", "sanatate"]
     assert (picture == confusion_picture(np.array([[0, 0, 0], [1, 2, 3], [0, 0, 9]]), plain)).all()
+
+
+def test_points_of_a_chart_lie_where_x_and_y_say_and_bars_reach_their_ends():
+    """The second curve's middle point: half-way between the ends of all x, a quarter up, its bar from 0.1 to 0.4."""
+    curves = {"uitați": np.array([[0, 1, 1, 1], [4, 1, 1, 1]]), "b": np.array([[2, 0.25, 0.1, 0.4]])}
+    picture = chart(curves, "layer", "share", {0: "embeddings", 4: "4"})
+    assert (
+        picture.dtype == np.uint8 and (picture == chart(curves | {}, "layer", "share", {0: "embeddings", 4: "4"})).all()
+    )
+    red = picture[..., 0].astype(int) - picture[..., 2] > 40  # of the second curve
+    y, x = np.nonzero(red[:, : 64 + WIDTH])  # without its name
+    assert np.median(x) == pytest.approx(64 + WIDTH / 2, abs=1)
+    up = 20 + HEIGHT - y
+    assert [up.min(), up.max()] == pytest.approx([0.1 * HEIGHT, 0.4 * HEIGHT], abs=2)
+    widest = np.bincount(up).argmax()
+    assert widest == pytest.approx(0.25 * HEIGHT, abs=4)  # the dot
+    plain = chart({"uitati": curves["uitați"], "b": curves["b"]}, "layer", "share", {0: "embeddings", 4: "4"})
+    assert (picture == plain).all()
+
+
+def test_a_chart_of_one_point_and_of_more_curves_than_colours_is_drawn():
+    point = np.array([[3.0, 0.5, 0.5, 0.5]])
+    assert chart({"a": point}, "x", "y", {3: "3"}).shape[0] > HEIGHT
+    many = {str(n): point + [[n, 0, 0, 0]] for n in range(9)}
+    straight, diagonal = (chart(many, "x", "y", {0: "0", 12: "12"}, diagonal=d) for d in (False, True))
+    assert straight.shape == diagonal.shape and (straight != diagonal).any()
 
 
 def test_hyper_parameters_stand_in_the_run_and_open_no_second_one(tmp_path):

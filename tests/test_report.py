@@ -1,5 +1,6 @@
 """Proves that the tables of a report say what was measured, beside what, and what lost to TF-IDF."""
 
+import json
 import math
 import textwrap
 from dataclasses import replace
@@ -7,9 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.metrics import f1_score
 from test_train import made
 
-from rocl import command, disk, finish, report, runs, train
+from rocl import command, disk, finish, report, results, runs, train
+from rocl.baselines import majority, tfidf
+from rocl.data.task import sample
 from rocl.experiment import Experiment, Scale, graph
 from rocl.predict import Done
 
@@ -88,11 +92,12 @@ def test_the_first_sentence_names_what_is_below_tfidf(study, tmp_path):
 
 
 def test_a_system_above_tfidf_is_not_marked(study, tmp_path, monkeypatch):
-    def nothing(task, node):
-        run = next(run for run in study if task.name in run.scores)
-        return {name: dict.fromkeys(run.scores[task.name]["test"], 0.0) for name in ("majority", report.TFIDF)}
+    real = results.of_baselines
 
-    monkeypatch.setattr(report, "baseline", nothing)
+    def nothing(*about):
+        return [each | {"test": dict.fromkeys(each["test"], 0.0)} for each in real(*about)]
+
+    monkeypatch.setattr(results, "of_baselines", nothing)
     text = report.report(study, tmp_path)
     assert text.startswith("No system is below TF-IDF + LR") and "below TF-IDF |" not in text
 
@@ -121,22 +126,76 @@ def test_of_one_seed_the_interval_is_told_and_of_several_the_spread(study, tmp_p
     assert 0 <= low <= float(rows[1]["accuracy"].split()[0]) <= high <= 100
 
 
-def line(right: list[int]) -> report.Line:
-    return report.Line("a", [], seeds=[1], right=[np.array(right, bool)])
+def line(right: list[int], seed: int = 1) -> dict:
+    """A made-up line of a run that is right on some texts."""
+    said = " ".join("0" if one else "1" for one in right)
+    return {"seed": seed, "labels": ["a", "b"], "gold": " ".join("0" * len(right)), "predicted": said}
 
 
 def test_the_smallest_difference_is_told_by_the_rows_on_which_just_one_run_is_right():
-    half, other = [1, 0] * 50, [1, 0] * 40 + [0, 1] * 10  # they differ on 20 of 100 rows
-    told = report.smallest({"a": line(half), "b": line(other)})
+    half, other = line([1, 0] * 50), line([1, 0] * 40 + [0, 1] * 10)  # they differ on 20 of 100 rows
+    told = report.smallest({"a": [half], "b": [other]})
     assert "What 100 test texts can show" in told and "right on 20 texts" in told
     assert "significant (5 %) from 8.8 points" in told and "four times in five from 12.5 points" in told
     # McNemar's exact test agrees: 14 against 6 is not significant, 15 against 5 is.
     by_hand = [2 * sum(math.comb(20, k) for k in range(fewer + 1)) / 2**20 for fewer in (6, 5)]
     assert by_hand[0] > 0.05 > by_hand[1] and 14 - 6 < 8.8 < 15 - 5
-    assert report.smallest({"a": line(half), "b": line(half)}) == ""  # nothing to judge by
-    assert report.smallest({"a": line(half)}) == "" == report.smallest({})
-    several = replace(line(half), seeds=[1, 2], right=[np.array(half, bool)] * 2)
-    assert report.smallest({"a": line(other), "b": several}) == ""
+    assert report.smallest({"a": [half], "b": [half]}) == ""  # nothing to judge by
+    assert report.smallest({"a": [half]}) == "" == report.smallest({})
+    assert report.smallest({"a": [other], "b": [half, line([1] * 100, seed=2)]}) == ""
+    assert report.smallest({"a": [half], "b": [other | {"seed": None}]}) == ""  # a baseline
+
+
+def test_a_line_says_what_its_run_says_and_the_same_as_the_lines_of_its_folder(study):
+    told = report.gathered(study)
+    runs_of = [each for each in told if each["seed"] is not None]
+    assert runs_of == [each for run in study for each in results.lines(run.folder)]
+    for run in study:
+        own = {
+            each["task"]: each for each in runs_of if each["run"] == run.node.title and each["seed"] == run.node.seed
+        }
+        for task in run.tasks():
+            each, said = own[task.name], run.folder / "predictions" / f"{task.name}-test.jsonl"
+            predicted = [json.loads(row)["predicted"] for row in said.open(encoding="utf-8")]
+            assert each["test"] == run.scores[task.name]["test"] and each["encoder"] == run.node.encoder
+            assert (results.unpacked(each, "gold") == task.gold("test")).all() and each["labels"] == list(task.labels)
+            marks = results.unpacked(each, "predicted")
+            assert [[n for n, one in zip(task.labels, row, strict=True) if one] for row in marks] == predicted
+            assert each["steps"] == run.node.experiment.steps and each["corpus"]["digest"] == task.corpus.digest
+
+
+def test_a_baseline_is_made_once_and_its_line_gives_its_scores(study):
+    task, node = study[1].tasks()[1], study[1].node
+    lines = results.of_baselines(task, node.out, "small")
+    assert [each["system"] for each in lines] == ["majority", report.TFIDF] and lines[0]["scale"] == "small"
+    assert lines[1]["test"] == tfidf(task)["test"] and lines[0]["test"] == majority(task)["test"]
+    for each in lines:
+        predicted = results.unpacked(each, "predicted")
+        assert f1_score(task.gold("test"), predicted, average="macro", zero_division=0) == each["test"]["macro_f1"]
+    (kept,) = (node.out / "baselines").glob(f"{task.name}-*")
+    before = kept.stat().st_mtime_ns
+    assert results.of_baselines(task, node.out, "small") == lines and kept.stat().st_mtime_ns == before
+
+
+def test_the_baseline_of_a_task_learns_from_as_many_rows_as_any_run(study, tmp_path):
+    few = replace(made(tmp_path, steps=2), name="few", tasks=[sample(study[1].tasks()[0], 20)])
+    (node,) = graph(few, Scale.SAMPLE, 1, tmp_path / "runs", Path(__file__))
+    train.train(node, {})
+    lines = report.gathered([Done(node, {}), *study])
+    assert {each["corpus"]["train"] for each in lines if each["task"] == "one" and each["seed"] is None} == {60}
+
+
+def test_run_folders_and_their_lines_give_the_report_of_the_experiment(study, tmp_path, capsys):
+    lines = tmp_path / "lines.jsonl"
+    assert command.run(report.main, [str(study[0].node.out), "--lines", str(lines), "--against", "short"]) == 0
+    told = capsys.readouterr().out
+    assert command.run(report.main, [str(lines), "--against", "short"]) == 0
+    assert capsys.readouterr().out == told
+    rows = tables(told)["## many: macro-F1 against short (sample, tiny-many)"]
+    assert [row["system"] for row in rows] == ["majority", report.TFIDF, "short", "tiny"]
+    first = tables(report.report(study, tmp_path))
+    for heading in ("## one", "## many", "## one-en", "## Runs"):  # in the order of the graph, or of the folders
+        assert sorted(map(str, tables(told)[heading])) == sorted(map(str, first[heading]))
 
 
 def test_how_long_and_where_a_run_went_is_told(study, tmp_path):

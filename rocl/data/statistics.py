@@ -26,6 +26,7 @@ def statistics(task: Task) -> dict[str, Any]:
     return {
         "corpus": task.corpus.name,
         "digest": task.corpus.digest,
+        "judged_on": task.judged_on,
         "language": task.language,
         "licence": task.corpus.licence,
         "note": task.corpus.note,

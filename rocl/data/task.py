@@ -77,6 +77,12 @@ class Task:
         return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
 
     @cached_property
+    def judged_on(self) -> str:
+        """Hex digest of the test rows: what systems have in common that are compared, whatever they learned from."""
+        rows = [[row.id, row.texts, sorted(row.labels)] for row in self.rows("test")]
+        return hashlib.sha256(json.dumps([self.labels, rows]).encode()).hexdigest()[:16]
+
+    @cached_property
     def digest(self) -> str:
         """Hex digest of everything that decides what is learned from this task."""
         columns = {n: hashlib.sha256(np.ascontiguousarray(c).tobytes()).hexdigest() for n, c in self.columns.items()}

@@ -81,12 +81,13 @@ BUDGET = 8192  # tokens encoded at once where nothing is learned
 
 
 @torch.no_grad()
-def outputs(model: Model, table: "Rows", head: Callable[[Encoded], Tensor]) -> np.ndarray:
-    """What a head (or a pooling function) says of every row of a table, in its order, (rows, C) float32; no dropout."""
+def outputs(model: Model, table: "Rows", head: Callable[[Encoded], Tensor], layers: bool = False) -> np.ndarray:
+    """What a head (or a pooling function) says of every row of a table, in its order, (rows, C) float32; no dropout.
+    With `layers` it is given the vectors of every layer too."""
     model.eval()
     said: np.ndarray | None = None
     for rows in table.cut(np.arange(len(table)), BUDGET):
-        part = head(model.encode(table.batch(rows).to(model.device))).float().cpu().numpy()  # (R, C)
+        part = head(model.encode(table.batch(rows).to(model.device), layers)).float().cpu().numpy()  # (R, C)
         said = np.empty((len(table), *part.shape[1:]), np.float32) if said is None else said
         said[rows] = part
     return said
