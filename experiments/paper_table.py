@@ -39,6 +39,7 @@ def by_part(scale: Scale, part: str) -> list[Experiment]:
         pairs.paired(scale, part, "meeting", pairs.meeting),
         consistency.consistent(scale, part),
         augmentation.varied(scale, part),
+        augmentation.reworded(scale, part),
         self_supervised.contrasted(scale, part),
         sums.summed(scale, part),
     ]

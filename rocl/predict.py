@@ -32,6 +32,7 @@ from rocl.experiment import Node
 from rocl.models import checkpoints
 from rocl.models.encoder import Encoder
 from rocl.models.heads import Model, mean, outputs
+from rocl.rewrite import rewritten
 
 CHUNK = 256  # lines read, judged and printed at once
 
@@ -107,6 +108,22 @@ class Done:
         with disk.whole(path) as part:
             save_file({"outputs": said}, part, metadata={"key": key})  # one entry: several come in any order
         return said
+
+    def rewrite(self, task: Task, guess: Callable, *, copies: int = 1, share: float = 0.15, likely: int = 10) -> Path:
+        """A file of the task's training texts with some words replaced by what this masked language model guesses in
+        their places (see `rocl.rewrite.rewritten`), for `rocl.data.augment.answers`; written once."""
+        rows = task.rows("train")
+        texts = hashlib.sha256(json.dumps([[row.id, row.texts] for row in rows]).encode()).hexdigest()
+        key = json.dumps([self.record["sha256"], task.max_length, texts, copies, share, likely])
+        name = hashlib.sha256(key.encode()).hexdigest()[:8]
+        path = self.folder / "outputs" / f"{task.name}-rewritten-{name}.jsonl"
+        if not path.exists():
+            model = self.model().to(device())
+            model.precision = precision(model.device, model.encoder.config.width)
+            options = {"copies": copies, "share": share, "likely": likely, "max_length": task.max_length}
+            made = rewritten(model, rows, guess, **options)
+            disk.write(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in made))
+        return path
 
 
 def results(nodes: Sequence[Node]) -> list[Done]:

@@ -17,7 +17,8 @@ from PIL import Image
 from sklearn.metrics import f1_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from rocl import command, diagnose, disk, train
+from rocl import command, diagnose, disk, trace, train
+from rocl.data import batches
 from rocl.data.corpus import Corpus, Row
 from rocl.data.mixing import shared
 from rocl.data.task import Task
@@ -129,8 +130,8 @@ def out(tmp_path_factory):
 
 def test_ids_that_several_corpora_have_make_no_pairs_and_this_is_told(out):
     tasks = [Task(name=name, corpus=tongue(language)) for name, language in (("a", "aa"), ("b", "bb"), ("again", "aa"))]
-    assert diagnose.parallel(tasks) == {"pairs of b, whose ids stand in a, again": []}
-    (name, pairs), *_ = diagnose.parallel(tasks[:2]).items()
+    assert trace.parallel(tasks) == {"pairs of b, whose ids stand in a, again": []}
+    (name, pairs), *_ = trace.parallel(tasks[:2]).items()
     assert name == "bb-aa pairs" and len(pairs) == 124
     assert all(
         tiny.WORDS.index(w) == tiny.WORDS.index(v) + HALF
@@ -168,7 +169,7 @@ def test_translations_are_found_as_often_as_texts_encoded_one_by_one_find_each_o
     sides = []
     for side in splits:
         rows = [row for rows in side.values() for row in rows]
-        table = diagnose.batches.table(
+        table = batches.table(
             Task(
                 name="all",
                 corpus=replace(
@@ -374,16 +375,16 @@ def test_rows_that_a_task_has_from_another_corpus_do_not_speak_for_its_language(
     assert sizes == [("one", "yes", 120), ("other", "", 60)]
     assert numbers["layers"][0]["aa-bb probe"] == 1
     (task,) = together({}, one=Task(name="one", corpus=tongue("aa")), other=Task(name="other", corpus=tongue("bb")))
-    train, held = diagnose.halves(task)
+    train, held = trace.halves(task)
     assert {row.id.split("-")[0] for row in train} == {"aa"} and len(held) == 40
 
 
 def test_what_is_learned_from_is_never_measured_on():
     """A text that stands in train and in test is not learned from; what holds nothing out is halved."""
     task = Task(name="many", corpus=tongue("aa", "many"))
-    train, held = ({row.texts for row in rows} for rows in diagnose.halves(task))
+    train, held = ({row.texts for row in rows} for rows in trace.halves(task))
     assert {row.texts for row in task.rows("train")} & held and train and not train & held
-    train, held = diagnose.halves(Task(name="t", corpus=translations()))
+    train, held = trace.halves(Task(name="t", corpus=translations()))
     assert len(train) == len(held) == 30 and not {row.id for row in train} & {row.id for row in held}
 
 
