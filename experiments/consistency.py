@@ -27,7 +27,8 @@ def objective(model, encoded, batch, progress, *, weight: float = 1.0):
 def consistent(scale: Scale, part: str) -> Experiment:
     """After the English twin, Romanian in two passes."""
     multistage = chain(scale, setting(scale).english[part], setting(scale).romanian[part])
-    return replace(multistage, name=f"{part}-r-drop", objective=objective, alter=doubled)
+    budget = multistage.token_budget // 2  # texts are counted before they are doubled
+    return replace(multistage, name=f"{part}-r-drop", objective=objective, alter=doubled, token_budget=budget)
 
 
 def experiment(scale: Scale) -> Experiment:

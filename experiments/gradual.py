@@ -1,8 +1,10 @@
 """Gradual fine-tuning: less English beside Romanian in every stage, none in the last (Xu et al. 2021, 2103.02205).
 
-Each stage goes on with the whole model of the one before, heads too, and learns all Romanian rows.
+Each stage goes on with the whole model of the one before, heads too, and passes over all Romanian rows at least once.
+English does not choose the weights.
 """
 
+from dataclasses import replace
 from functools import partial
 
 from experiments.scales import PARTS, setting
@@ -25,14 +27,14 @@ def gradual(scale: Scale, part: str) -> Experiment:
     task, twin = setting(scale).romanian[part], setting(scale).english[part]
     stage = None
     for number, share in enumerate(SHARES, 1):
-        english = [sample(twin, share)] if share else []
+        english = [replace(sample(twin, share), metric=None)] if share else []
         values = {"model": going_on, "needs": {"before": stage}} if stage else {}
         stage = alone(
             scale,
             task,
             name=f"{part}-gradual-{number}",
             tasks=[task, *english],
-            epochs=setting(scale).epochs[part] / len(SHARES),
+            epochs=max(1.0, setting(scale).epochs[part] / len(SHARES)),
             sampling=partial(proportional, exponent=1.0),
             **values,
         )

@@ -1,4 +1,4 @@
-"""The paper's whole study in one table: single, multi-stage, multi-task and distilled systems.
+"""The paper's own systems in one table: single, multi-stage, multi-task and distilled.
 
 Nothing is trained twice: what another file has trained at the same scale and seed is found on disk.
 """
