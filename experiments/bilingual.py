@@ -156,11 +156,14 @@ def guesses(model, vectors):
     return model.heads["words"](vectors, model.encoder.embeddings.words.weight, model.precision)
 
 
-def objective(model, encoded, batch, progress, *, weight: float = 300.0):
-    """The squared distance is small, since vectors are: without its weight nothing but masks is learned."""
+def objective(model, encoded, batch, progress, *, weight: float = 600.0):
+    """The mean of a text's tokens and its first token both approach the teacher's vector: sentences are compared by
+    their means, and the families' heads read the first token. The squared distance is small, since vectors are: without
+    its weight nothing but masks is learned."""
     terms = {}
     if "teacher" in batch.columns:
-        vectors = model.heads["sentence"](texts(encoded)).unflatten(0, (len(batch.row_ids), -1))  # (R, 1 or 2, D)
+        vectors = torch.stack([texts(encoded), encoded.tokens[encoded.starts[:-1]]], 1)  # (B, 2, D)
+        vectors = vectors.view(len(batch.row_ids), -1, vectors.shape[-1])  # (R, two a text, D)
         terms["distance"] = weight * approach(vectors, batch.columns["teacher"])
     if "answers" in batch.tokens:
         asked = batch.tokens["answers"] >= 0  # (T,)
