@@ -48,7 +48,7 @@ def bundled() -> Setting:
         grow=False,
         romanian=tasks(ro, max_length=64),
         english=twins(en, max_length=64),
-        epochs={"emotion": 7, "sentiment": 7, "news": 7, "english": 3, "all": 6},
+        epochs={"emotion": 12, "sentiment": 7, "news": 7, "english": 3, "all": 7},
         exponent=0.75,
         learning_rate=7e-4,
         layer_decay=1.0,
@@ -69,7 +69,7 @@ def small() -> Setting:
         grow=True,
         romanian=tasks(ro, max_length=128),
         english={name: sample(task, 10_000) for name, task in twins(en, max_length=128).items()},
-        epochs={"emotion": 10, "sentiment": 2, "news": 4, "english": 2, "all": 6},
+        epochs={"emotion": 5, "sentiment": 2, "news": 4, "english": 2, "all": 3},
         exponent=0.0,  # shares by size leave the tweets, which learn slowest, half trained
         learning_rate=2e-4,
         layer_decay=1.0,

@@ -99,14 +99,12 @@ def fit(
     saved, cost, lap, tokens = time.monotonic(), 0.0, time.monotonic(), 0
     try:
         while True:
-            due = time.monotonic() - saved > max(PATIENCE, 20 * cost)
             if state.step in looks and state.evaluated < state.step:
                 begun = time.monotonic()
                 evaluate(experiment, model, dev, folder, state, log)
                 lap += time.monotonic() - begun
-                due = True
             state.seconds = time.monotonic() - began
-            if due or state.step == steps:
+            if state.step == steps or time.monotonic() - saved > max(PATIENCE, 20 * cost):
                 begun = time.monotonic()
                 save(folder, state, log, model, optimizers, scaler)
                 saved, cost = time.monotonic(), time.monotonic() - begun
