@@ -3,7 +3,9 @@
 The English twin is learned with its labels; beside it stand the Romanian training texts without theirs. A head learns
 to tell the languages apart and its gradient is reversed before the encoder. Then the Romanian task is learned as usual.
 With `reversal` -1 the head is a help instead of an opponent: the encoder learns to tell the languages apart. A critic
-(ADAN, Chen et al. 2018, 1606.01614) does not guess the language but measures how far the two are apart.
+(ADAN, Chen et al. 2018, 1606.01614) does not guess the language but measures how far the two are apart; its slope is
+bounded by clipping its weights, or by a penalty. All take as many texts of either language, and beside them stands the
+same stage in which nothing is asked of the Romanian texts.
 """
 
 from dataclasses import replace
@@ -14,12 +16,12 @@ import torch
 
 from experiments.multistage import then
 from experiments.scales import PARTS, setting
-from experiments.single import alone
+from experiments.single import alone, cross_entropy
 from rocl.data.batches import proportional
 from rocl.data.mixing import unlabelled
 from rocl.data.task import Task, column
 from rocl.experiment import Experiment, Inner, Scale
-from rocl.losses import classify, clip, ramp, reverse, wasserstein
+from rocl.losses import classify, clip, ramp, reverse, slope_penalty, wasserstein
 from rocl.models.heads import Model, first, mlp
 
 
@@ -30,23 +32,27 @@ def by_language(done, *, tasks: list[Task]) -> list[Task]:
     return [column(task, language=each[[languages.index(task.language)] * len(task.rows("train"))]) for task in tasks]
 
 
+def of_labelled(tasks, done, *, start) -> Model:
+    """The model of those tasks that have labels."""
+    return start([task for task in tasks if task.labels], done)
+
+
 def with_language(tasks, done, *, start) -> Model:
     """The model of the labelled tasks, and a head that says which language a text is in."""
-    model = start([task for task in tasks if task.labels], done)
+    model = of_labelled(tasks, done, start=start)
     languages = tasks[0].columns["language"].shape[1]
     return Model(model.encoder, {**model.heads, "language": mlp(model.encoder, languages, pool=first)})
 
 
 def with_critic(tasks, done, *, start) -> Model:
-    model = start([task for task in tasks if task.labels], done)
+    model = of_labelled(tasks, done, start=start)
     return Model(model.encoder, {**model.heads, "critic": mlp(model.encoder, 1, pool=first)})
 
 
 def labels(model, encoded, batch) -> dict:
     if batch.task not in model.heads:
         return {}
-    logits = model.heads[batch.task](encoded)  # (R, C)
-    return {"cross_entropy": classify(logits, batch.columns["labels"], kind=batch.kind)}
+    return {"cross_entropy": cross_entropy(model.heads[batch.task](encoded), batch)}
 
 
 def misled(model, encoded, batch, progress, *, weight: float = 1.0, reversal: float = 1.0):
@@ -59,7 +65,7 @@ def misled(model, encoded, batch, progress, *, weight: float = 1.0, reversal: fl
 
 
 def near(model, encoded, batch, progress, *, weight: float = 0.01):
-    """What the critic says of a row, with the sign of its language: with as many rows of either, half the distance."""
+    """What the critic says of a row, with the sign of its language: over as many rows of either, half the distance."""
     inside = batch.columns["language"][:, 0]  # (R,)
     said = model.heads["critic"](encoded).squeeze(1)  # (R,)
     return labels(model, encoded, batch) | {"distance": weight * said * (2 * inside - 1)}
@@ -71,12 +77,24 @@ def farther(model, pieces, progress):
     return -wasserstein(said, torch.cat([batch.columns["language"][:, 0] for batch, _ in pieces]))
 
 
+def farther_within_slope(model, pieces, progress, *, weight: float = 10.0):
+    """The same, with a penalty on slopes other than 1 between vectors of the two languages, drawn in pairs."""
+    critic = model.heads["critic"]
+    vectors = torch.cat([critic.pool(encoded) for _, encoded in pieces])  # (R, D)
+    inside = torch.cat([batch.columns["language"][:, 0] for batch, _ in pieces]) > 0  # (R,)
+    one, other = vectors[inside], vectors[~inside]
+    pairs = min(len(one), len(other))
+    share = torch.rand(pairs, 1, device=vectors.device)
+    penalty = slope_penalty(critic.on, one[:pairs], other[:pairs], share) if pairs else 0.0
+    return farther(model, pieces, progress) + weight * penalty
+
+
 def five(progress: float) -> int:
     return 5
 
 
 def english(scale: Scale, part: str, name: str, **changes) -> Experiment:
-    """The English twin with its labels beside the Romanian texts without theirs."""
+    """The English twin with its labels beside the Romanian texts without theirs, as many of either."""
     twin, task = setting(scale).english[part], setting(scale).romanian[part]
     base = alone(scale, twin)
     values = dict(
@@ -84,7 +102,7 @@ def english(scale: Scale, part: str, name: str, **changes) -> Experiment:
         tasks=partial(by_language, tasks=[twin, unlabelled(task, f"{part}-text")]),
         model=partial(with_language, start=base.model),
         objective=misled,
-        sampling=partial(proportional, exponent=1.0),
+        sampling=partial(proportional, exponent=0.0),
     )
     return replace(base, **values | changes)
 
@@ -93,18 +111,17 @@ def adversarial(scale: Scale, part: str) -> Experiment:
     return then(scale, setting(scale).romanian[part], english(scale, part, f"{part}-en-adversarial"))
 
 
-def critic(scale: Scale, part: str) -> Experiment:
-    base = alone(scale, setting(scale).english[part])
-    before = english(
-        scale,
-        part,
-        f"{part}-en-critic",
-        model=partial(with_critic, start=base.model),
-        objective=near,
-        sampling=partial(proportional, exponent=0.0),  # as many of one language as of the other
-        inner=Inner(heads=["critic"], loss=farther, steps=five, learning_rate=5e-4, after=clip),
-    )
+def critic(scale: Scale, part: str, **changes) -> Experiment:
+    model = partial(with_critic, start=alone(scale, setting(scale).english[part]).model)
+    values = {"loss": farther, "steps": five, "learning_rate": 5e-4, "after": clip}
+    inner = Inner(heads=["critic"], **values | changes)
+    name = f"{part}-en-critic" if inner.after else f"{part}-en-critic-with-penalty"
+    before = english(scale, part, name, model=model, objective=near, inner=inner)
     return then(scale, setting(scale).romanian[part], before)
+
+
+def penalised(scale: Scale, part: str) -> Experiment:
+    return critic(scale, part, loss=farther_within_slope, after=None)
 
 
 def cooperative(scale: Scale, part: str) -> Experiment:
@@ -112,6 +129,15 @@ def cooperative(scale: Scale, part: str) -> Experiment:
     return then(scale, setting(scale).romanian[part], before)
 
 
+def beside(scale: Scale, part: str) -> Experiment:
+    """What all of these are to be compared with: Romanian texts take the same places and change nothing."""
+    before = english(scale, part, f"{part}-en-beside", objective=partial(misled, weight=0.0))
+    return then(scale, setting(scale).romanian[part], before)
+
+
+METHODS = (beside, adversarial, critic, penalised, cooperative)
+
+
 def experiment(scale: Scale) -> Experiment:
-    systems = [method(scale, part) for method in (adversarial, critic, cooperative) for part in PARTS]
+    systems = [method(scale, part) for method in METHODS for part in PARTS]
     return Experiment(name="adversarial", needs={system.name: system for system in systems})

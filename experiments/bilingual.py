@@ -45,11 +45,12 @@ from rocl.metrics import retrieval
 from rocl.models.checkpoints import Checkpoint
 from rocl.models.encoder import Encoder
 from rocl.models.heads import MaskedLanguage, Model, outputs, owners, texts
-from rocl.models.transplant import factorised, layers_kept, transplant
+from rocl.models.transplant import at_unit_scale, factorised, layers_kept, transplant
 
 SIZE = {Scale.SAMPLE: 2_000, Scale.SMALL: 20_000, Scale.PAPER: 30_000}  # pieces
 PASSES = {Scale.SAMPLE: 2, Scale.SMALL: 4, Scale.PAPER: 10}
 TINY_SIZE = {Scale.SAMPLE: 1_500, Scale.SMALL: 12_000, Scale.PAPER: 12_000}  # pieces
+LONGEST = 128  # tokens of a text
 NARROW = 96  # width of the tiny encoder's embeddings: with two layers of 384, 9.6 MB in float16
 
 
@@ -72,7 +73,7 @@ def bare(scale: Scale) -> list[Task]:
     judged = [task.corpus for task in (*choice.romanian.values(), *choice.english.values(), *translated(scale))]
     judged += [*ro, *en] if scale is Scale.SAMPLE else [*ro, *en, laroseda.laroseda(title=False)]
     corpora = [passages("romanian", "ro", ro, without=judged), passages("english", "en", en, without=judged)]
-    tasks = [Task(name=c.name, corpus=c, max_length=128, metric="masked_accuracy") for c in corpora]
+    tasks = [Task(name=c.name, corpus=c, max_length=LONGEST, metric="masked_accuracy") for c in corpora]
     return [tasks[0], sample(tasks[1], 30_000)]  # the old encoder knows the old language
 
 
@@ -127,6 +128,10 @@ def respelled(encoder: Encoder, tasks: list[Task], size: int) -> Encoder:
     encoder = transplant(encoder, names, known.backend.get_vocab(), vocabulary.speller(known.backend), new.pad)
     encoder.source = folder
     return encoder
+
+
+def resized(tasks, done) -> Model:
+    return Model(at_unit_scale(done["before"].encoder()), {"sentence": torch.nn.Identity()})
 
 
 def learner(encoder: Encoder) -> Model:
@@ -194,8 +199,8 @@ def judge(model, table) -> dict[str, float]:
 
 
 @cache
-def bilingual(scale: Scale) -> Experiment:
-    """The encoder of the old one's size; rocl-mini at scale `small`."""
+def trained(scale: Scale) -> Experiment:
+    """The encoder of the old one's size, with the head of masked words, and vectors as short as the teacher's."""
     start, pairs = {"checkpoint": setting(scale).encoder}, translated(scale)
     teacher = Experiment(
         name="old-encoder",
@@ -221,17 +226,37 @@ def bilingual(scale: Scale) -> Experiment:
     )
 
 
+def ready(scale: Scale, before: Experiment) -> Experiment:
+    """The encoder that `before` leaves, at the scale of vectors that heads for classification are made for."""
+    return replace(
+        before,
+        name=f"{before.name}-ready",
+        needs={"before": before},
+        tasks=[replace(task, max_length=LONGEST) for task in translated(scale)],
+        model=resized,
+        alter=None,
+        epochs=None,
+        steps=0,
+    )
+
+
+def bilingual(scale: Scale) -> Experiment:
+    """What others start from; rocl-mini at scale `small`."""
+    return ready(scale, trained(scale))
+
+
 def tiny(scale: Scale) -> Experiment:
     """rocl-tiny, which the package brings along, at scale `small`."""
-    large = bilingual(scale)
-    return replace(
+    large = trained(scale)
+    small = replace(
         large,
         name="tiny",
         needs={"teacher": large},
         tasks=partial(followed, bare=bare(scale), translated=translated(scale)),
         model=partial(shrunk, size=TINY_SIZE[scale], width=NARROW),
     )
+    return ready(scale, small)
 
 
 def experiment(scale: Scale) -> Experiment:
-    return tiny(scale)
+    return Experiment(name="encoders-made", needs={"mini": bilingual(scale), "tiny": tiny(scale)})

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 from experiments.multistage import chain
 from experiments.scales import PARTS, setting
+from experiments.single import cross_entropy
 from rocl.data.batches import twice
 from rocl.experiment import Experiment, Scale
-from rocl.losses import classify, disagreement
+from rocl.losses import disagreement
 from rocl.models.heads import by_text
 
 
@@ -17,9 +18,8 @@ def doubled(model, batch, draw):
 def objective(model, encoded, batch, progress, *, weight: float = 1.0):
     """Mean cross-entropy of both passes, and `weight` times half of their symmetric divergence, a row."""
     one, two = model.heads[batch.task](by_text(encoded)).unflatten(0, (-1, 2)).unbind(1)  # (R, C) each
-    gold = batch.columns["labels"]
     return {
-        "cross_entropy": (classify(one, gold, kind=batch.kind) + classify(two, gold, kind=batch.kind)) / 2,
+        "cross_entropy": (cross_entropy(one, batch) + cross_entropy(two, batch)) / 2,
         "disagreement": weight * disagreement(one, two, kind=batch.kind),
     }
 

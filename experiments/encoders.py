@@ -4,7 +4,7 @@ As they are: do a sentence and its translation find each other, and what does lo
 (a linear probe)? And fine-tuned on each Romanian task.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -22,6 +22,7 @@ from rocl.experiment import Experiment, Scale
 from rocl.models.checkpoints import Checkpoint
 from rocl.models.encoder import Encoder
 from rocl.models.heads import Model, mean, outputs
+from rocl.models.transplant import at_unit_scale
 
 Start = tuple[Callable[[Mapping], Encoder], dict[str, Experiment]]  # the encoder from what is done, what must be done
 
@@ -50,7 +51,8 @@ def new(done, *, checkpoint: Checkpoint) -> Encoder:
 
 
 def stored(done, *, checkpoint: Checkpoint) -> Encoder:
-    return checkpoint.encoder()
+    """With vectors of the size that all have here, so that only what they know tells the encoders apart."""
+    return at_unit_scale(checkpoint.encoder())
 
 
 def carried(done) -> Encoder:
@@ -105,9 +107,10 @@ def judge(model, table, *, kinds: dict[str, str]) -> dict[str, float]:
     return scores | model.cuts(task)
 
 
-def as_it_is(scale: Scale, name: str, start: Callable, needs: dict[str, Experiment], seed: int | None) -> Experiment:
+def as_it_is(
+    scale: Scale, name: str, start: Callable, needs: dict[str, Experiment], seed: int | None, tasks: Sequence[Task]
+) -> Experiment:
     """An encoder that nothing is done to, judged on pairs and, by probes, on every task."""
-    tasks = judged(scale)
     return Experiment(
         name=f"{name}-as-it-is",
         needs=needs,
@@ -125,16 +128,18 @@ def as_it_is(scale: Scale, name: str, start: Callable, needs: dict[str, Experime
 
 def frozen_encoder(scale: Scale) -> Experiment:
     """The encoder that the systems of the scale start from."""
+    tasks = list(setting(scale).romanian.values())
     if setting(scale).grow:
-        return as_it_is(scale, "bilingual", carried, {"before": bilingual.bilingual(scale)}, seed=1)
-    return as_it_is(scale, "encoder", partial(stored, checkpoint=setting(scale).encoder), {}, seed=1)
+        return as_it_is(scale, "frozen", carried, {"before": bilingual.bilingual(scale)}, 1, tasks)
+    return as_it_is(scale, "frozen", partial(stored, checkpoint=setting(scale).encoder), {}, 1, tasks)
 
 
 def compared(scale: Scale, starts: dict[str, Start]) -> dict[str, Experiment]:
     """Each start as it is and fine-tuned on each task."""
     systems = []
     for name, (start, needs) in starts.items():
-        systems.append(as_it_is(scale, name, start, needs, seed=None if name == "nothing" else 1))  # nothing is drawn
+        seed = None if name == "nothing" else 1  # nothing is drawn
+        systems.append(as_it_is(scale, name, start, needs, seed, judged(scale)))
         values = {"model": partial(tuned, start=start), "needs": needs}
         for task, part in zip(judged(scale), PARTS, strict=True):
             passes = setting(scale).epochs[part]

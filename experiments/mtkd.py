@@ -11,9 +11,10 @@ from functools import partial
 from experiments.multistage import chain
 from experiments.multitask import jointly
 from experiments.scales import PARTS, setting
+from experiments.single import cross_entropy
 from rocl.data.task import Task, column
 from rocl.experiment import Experiment, Scale
-from rocl.losses import anneal, classify, soften
+from rocl.losses import anneal, soften
 
 
 def taught(done, *, tasks: list[Task], teachers: dict[str, list[str]]) -> list[Task]:
@@ -28,7 +29,7 @@ def objective(model, encoded, batch, progress, *, temperature: float = 1.0):
     soft = soften(batch.columns["soft"], temperature, kind=batch.kind)  # (R, C)
     target = anneal(batch.columns["labels"], soft, progress)
     logits = model.heads[batch.task](encoded)  # (R, C)
-    return {"cross_entropy": classify(logits, target, kind=batch.kind), "gold_weight": progress}
+    return {"cross_entropy": cross_entropy(logits, batch, target), "gold_weight": progress}
 
 
 def experiment(scale: Scale) -> Experiment:

@@ -2,7 +2,8 @@
 
 Teachers: an ensemble of specialists; specialists that never saw the row they label, for one labels its own training
 rows with a confidence that it does not have on new ones; one teacher of all tasks (multi to multi); and a student of a
-single task (born again, Furlanello et al. 2018, 1805.04770). Parts: teacher annealing, its place taken by a fixed share
+single task (born again, Furlanello et al. 2018, 1805.04770). Texts: the English twins' too, of which the specialists
+are asked what they say on the labels that both have. Parts: teacher annealing, its place taken by a fixed share
 of gold or by the annealed temperature of Jafari et al. 2021 (2104.07163); task shares; rates by depth.
 """
 
@@ -14,9 +15,10 @@ import numpy as np
 from experiments import mtkd
 from experiments.multistage import chain
 from experiments.multitask import jointly
-from experiments.scales import PARTS, setting
+from experiments.scales import PARTS, meanings, setting
 from experiments.single import alone
 from rocl.data.batches import proportional
+from rocl.data.mixing import shared
 from rocl.data.task import Task, column, fold
 from rocl.experiment import Experiment, Scale
 from rocl.losses import jafari
@@ -74,6 +76,16 @@ def multi_to_multi(scale: Scale) -> Experiment:
     return replace(student, name="mtkd-multi-to-multi", needs=needs, tasks=taught)
 
 
+def taught_on_both(done, *, tasks: dict[str, Task], twins: dict[str, Task]) -> list[Task]:
+    both = [shared(tasks[part], twins[part], meanings(part, twins[part])) for part in PARTS]
+    return mtkd.taught(done, tasks=both, teachers={part: [part] for part in PARTS})
+
+
+def on_both_languages(scale: Scale) -> Experiment:
+    taught = partial(taught_on_both, tasks=setting(scale).romanian, twins=setting(scale).english)
+    return replace(mtkd.experiment(scale), name="mtkd-both-languages", tasks=taught)
+
+
 def born_again(scale: Scale, part: str) -> Experiment:
     """One task's specialist teaches a student of the same task, which starts from the encoder."""
     task = setting(scale).romanian[part]
@@ -109,6 +121,6 @@ def switched(scale: Scale) -> list[Experiment]:
 
 
 def experiment(scale: Scale) -> Experiment:
-    variants = [mtkd.experiment(scale), ensemble(scale), out_of_fold(scale), multi_to_multi(scale), *switched(scale)]
-    variants += [born_again(scale, part) for part in PARTS]
+    variants = [mtkd.experiment(scale), ensemble(scale), out_of_fold(scale), multi_to_multi(scale)]
+    variants += [on_both_languages(scale), *switched(scale), *(born_again(scale, part) for part in PARTS)]
     return Experiment(name="mtkd-variants", needs={variant.name: variant for variant in variants})

@@ -21,9 +21,11 @@ from rocl.models.heads import Model, Momentum, by_text, first, mlp, outputs
 
 
 def with_memory(tasks, done, *, start, width: int, keys: int) -> Model:
-    encoder = start([], done).encoder
+    """The queue is short beside the number of texts: in it a text must not meet keys of its own last turn."""
+    encoder, texts = start([], done).encoder, len(tasks[0].rows("train"))
     projection = mlp(encoder, width, pool=first)
-    return Model(encoder, {"projection": projection, "memory": Momentum(encoder, projection, keys)})
+    memory = Momentum(encoder, projection, max(1, min(keys, texts // 4)))
+    return Model(encoder, {"projection": projection, "memory": memory})
 
 
 def objective(model, encoded, batch, progress, *, temperature: float = 0.07):
@@ -44,12 +46,11 @@ def judge(model, table) -> dict[str, float]:
 def contrasted(scale: Scale, part: str, *, keys: int = 6720, width: int = 128) -> Experiment:
     task = setting(scale).romanian[part]
     base = alone(scale, task)
-    size = min(keys, 256) if scale is Scale.SAMPLE else keys  # fewer than there are texts
     before = replace(
         base,
         name=f"{part}-views",
         tasks=[views(task, partial(eda, alpha=0.2))],
-        model=partial(with_memory, start=base.model, width=width, keys=size),
+        model=partial(with_memory, start=base.model, width=width, keys=keys),
         objective=objective,
         judge=judge,
     )

@@ -10,6 +10,7 @@ from rocl.losses import classify
 from rocl.models.checkpoints import Checkpoint
 from rocl.models.encoder import Encoder
 from rocl.models.heads import Model, classification_head
+from rocl.models.transplant import at_unit_scale
 
 
 def classifiers(encoder: Encoder, tasks: list[Task]) -> Model:
@@ -21,13 +22,24 @@ def pretrained(tasks, done, *, checkpoint: Checkpoint) -> Model:
     return classifiers(checkpoint.encoder(), tasks)
 
 
+def sized(tasks, done, *, checkpoint: Checkpoint) -> Model:
+    """The same for an encoder of sentences, whose vectors are too short for new heads."""
+    return classifiers(at_unit_scale(checkpoint.encoder()), tasks)
+
+
 def carried_on(tasks, done) -> Model:
     return classifiers(done["before"].encoder(), tasks)
 
 
+def cross_entropy(logits, batch, target=None):
+    """Of a row (R,), against its gold labels or another target (R, C); where a task has a column `known`
+    (`rocl.data.mixing.shared`), a row is asked for the labels that it can have alone."""
+    target = batch.columns["labels"] if target is None else target
+    return classify(logits, target, kind=batch.kind, known=batch.columns.get("known"))
+
+
 def objective(model, encoded, batch, progress):
-    logits = model.heads[batch.task](encoded)  # (R, C)
-    return {"cross_entropy": classify(logits, batch.columns["labels"], kind=batch.kind)}
+    return {"cross_entropy": cross_entropy(model.heads[batch.task](encoded), batch)}
 
 
 def alone(scale: Scale, task: Task, **changes) -> Experiment:

@@ -7,6 +7,7 @@ from experiments import adversarial, contrastive, pairs
 from experiments.bilingual import translated
 from experiments.multistage import then
 from experiments.scales import PARTS, setting
+from rocl.data.batches import proportional
 from rocl.data.mixing import unlabelled
 from rocl.data.task import Task
 from rocl.experiment import Experiment, Scale
@@ -35,6 +36,7 @@ def summed(scale: Scale, part: str) -> Experiment:
         objective=objective,
         judge=pairs.judge,
         together=True,
+        sampling=partial(proportional, exponent=1.0),
     )
     return then(scale, task, before, name=f"{part}-sum", objective=contrastive.mixture, together=True)
 

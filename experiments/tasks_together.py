@@ -13,9 +13,10 @@ from torch import nn
 
 from experiments.multitask import jointly
 from experiments.scales import PARTS
+from experiments.single import cross_entropy
 from rocl.data.batches import proportional
 from rocl.experiment import Experiment, Scale
-from rocl.losses import classify, pcgrad, summed, uncertain
+from rocl.losses import pcgrad, summed, uncertain
 from rocl.models.heads import Model
 
 
@@ -36,7 +37,7 @@ def with_variances(tasks, done, *, start) -> Model:
 
 
 def weighted(model, encoded, batch, progress, *, names: tuple[str, ...]):
-    loss = classify(model.heads[batch.task](encoded), batch.columns["labels"], kind=batch.kind)  # (R,)
+    loss = cross_entropy(model.heads[batch.task](encoded), batch)  # (R,)
     return {"weighted": uncertain(loss, model.heads["variances"](names.index(batch.task)))}
 
 

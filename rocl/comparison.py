@@ -1,6 +1,6 @@
 """Every system of a table of lines beside the others: its figures over seeds, and the tests against a named one."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import product
 
 import numpy as np
@@ -17,15 +17,16 @@ FIELDS = (
 Row = dict  # of one system, task and metric: such of FIELDS as there are; scores are shares
 
 
-def compare(told: Sequence[Line], against: str = TFIDF) -> list[Row]:
+def compare(told: Sequence[Line], against: str = TFIDF, systems: Collection[str] | None = None) -> list[Row]:
     """A row for every system, task and metric; of accuracy and macro-F1 with the tests of `significance.compare`
     against the system of that name, p_holm and a verdict for its table. A baseline is not tested against a baseline;
-    quoted figures are in no test."""
+    quoted figures are in no test, nor are runs that are not among `systems`, where these are given: a stage on the way
+    to a system would only make Holm's family larger."""
     tables = results.tables(told)
     names = sorted({name for table in tables for s in table.values() for name in (s[0]["system"], s[0]["run"])})
     if against not in (*names, TFIDF):
         raise UserError(f"--against {against}: no such system, only {', '.join(names) or 'none'}{hint(against, names)}")
-    return [row for table in tables for row in rows_of(table, reference(table, against), told)]
+    return [row for table in tables for row in rows_of(table, reference(table, against), told, systems)]
 
 
 def reference(table: dict[str, list[Line]], against: str) -> str | None:
@@ -37,15 +38,18 @@ def reference(table: dict[str, list[Line]], against: str) -> str | None:
     return most[0] if most else None
 
 
-def rows_of(table: dict[str, list[Line]], against: str | None, told: Sequence[Line]) -> list[Row]:
+def rows_of(
+    table: dict[str, list[Line]], against: str | None, told: Sequence[Line], systems: Collection[str] | None = None
+) -> list[Row]:
     """The rows of one table: baselines, systems, and what is quoted of its task."""
-    first, rows = next(iter(table.values()))[0], []
+    first, rows = results.face(table), []
     where = {"scale": first["scale"], "task": first["task"], "against": against}
     where |= {"corpus": first["corpus"]["name"], "digest": first["corpus"]["digest"]}
-    quoted = [line for line in told if results.belongs(line, first)]
+    quoted = results.quoted(told, table)
     draws = max(significance.DRAWS, 100 * len(table))  # enough for a p that Holm makes as many times larger
     for name, system in sorted(table.items(), key=lambda item: item[1][0]["seed"] is not None):
-        tests = tested(system, table[against], draws) if against else {}
+        meant = systems is None or system[0]["seed"] is None or system[0]["run"] in systems
+        tests = tested(system, table[against], draws) if against and meant else {}
         metrics = [
             metric for metric in system[0]["test"] if "/" not in metric or any(metric in line for line in quoted)
         ]

@@ -142,6 +142,14 @@ class Node:
     def folder(self) -> Path:
         return self.out / self.scale.value / self.title / f"seed-{self.seed}"
 
+    @property
+    def systems(self) -> list["Node"]:
+        """What a table of this experiment is about: the run itself or, of a study, the systems that it lists; the
+        stages on the way to them stand aside."""
+        if self.experiment.objective:
+            return [self]
+        return [system for need in self.needs.values() for system in need.systems]
+
     @cached_property
     def encoder(self) -> str:
         """Name and checksum of the pretrained encoder it starts from, itself or through its first need, and what bare
@@ -149,7 +157,8 @@ class Node:
         found = checkpoints_of(self.experiment)
         if not found and self.needs:
             first = next(iter(self.needs.values()))
-            return f"{first.experiment.name} of {first.encoder}" if first.experiment.judge else first.encoder
+            made = first.experiment.judge and first.experiment.steps != 0
+            return f"{first.experiment.name} of {first.encoder}" if made else first.encoder
         names = {c: Path(c.name).name if Path(c.name).is_absolute() else c.name for c in found}
         return ", ".join(sorted(f"{name} {c.checksum()[:8]}" for c, name in names.items()))
 

@@ -31,7 +31,10 @@ def describe(folder: Path, node: Node, tasks: Sequence[Task], model: Model) -> N
     source = node.source.parent
     runs.keep_source(folder, source)
     record = {"seed": node.seed, "values": node.values, "code": codes(folder, source), "file": node.source.name}
-    record |= {"parameters": sum(p.numel() for p in model.parameters()), "precision": str(model.precision)}
+    record |= {
+        "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "precision": str(model.precision),
+    }
     disk.write_json(folder / "run.json", record | {"environment": runs.environment()})
     disk.write_json(folder / "data.json", {task.name: statistics(task) for task in tasks})
     describe_on_board(folder, node, tasks, disk.read_json(folder / "run.json"))

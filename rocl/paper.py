@@ -68,7 +68,10 @@ def cells(row: Row) -> list[str]:
     compared = [points(row.get("difference"), "+") + interval, *tests, points(row.get("smallest"))]
     seeds = row.get("seeds", "")
     seeds += f" ({row['pairs']} paired)" if seeds and row.get("pairs", 0) not in (0, len(seeds.split())) else ""
-    return [titled(row), seeds, *figures, *compared, row.get("verdict", "")]
+    verdict = row.get("verdict", "") + ", of one seed" * (
+        row.get("verdict") in ("above", "below") and row["pairs"] == 1
+    )
+    return [titled(row), seeds, *figures, *compared, verdict]
 
 
 def titled(row: Row) -> str:

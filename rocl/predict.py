@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from safetensors.torch import load_file
 
-from rocl import command, disk
+from rocl import command, disk, experiment
 from rocl.data import batches, tokens
 from rocl.data.corpus import Corpus, Row
 from rocl.data.task import Task
@@ -114,7 +114,8 @@ class Done:
         their places (see `rocl.rewrite.rewritten`), for `rocl.data.augment.answers`; written once."""
         rows = task.rows("train")
         texts = hashlib.sha256(json.dumps([[row.id, row.texts] for row in rows]).encode()).hexdigest()
-        key = json.dumps([self.record["sha256"], task.max_length, texts, copies, share, likely])
+        who = [self.record["sha256"], experiment.named(guess, "guess")]
+        key = json.dumps([*who, task.max_length, texts, copies, share, likely])
         name = hashlib.sha256(key.encode()).hexdigest()[:8]
         path = self.folder / "outputs" / f"{task.name}-rewritten-{name}.jsonl"
         if not path.exists():

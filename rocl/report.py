@@ -28,7 +28,7 @@ HOW = (
     "seeds mean ± standard deviation (of what the seed changes: an encoder that is made once does not vary); "
     "precision, recall and F1 are macro averages over all labels unless called micro. The weights are those that did "
     "best on dev, by the mean of the tasks' metrics; where a row has many labels, thresholds were tuned on dev; test "
-    "was scored once. The baselines learned from the same rows."
+    "was scored once. The baselines learned from the rows that most systems of their table learned from."
 )
 Table = Mapping[str, Sequence[Line]]  # one task: a line a seed of every system
 
@@ -67,7 +67,7 @@ def told(lines: Sequence[Line], missing: Sequence[str] = (), code: str | None = 
         parts.append("Not run: " + ", ".join(missing) + ".")
     parts += [HOW] * learned
     for one in tables:
-        quoted = [line for line in lines if results.belongs(line, next(iter(one.values()))[0])]
+        quoted = results.quoted(lines, one)
         parts += [f"## {task(one)}", table(one, COLUMNS, quoted, code)]
         parts += filter(None, [smallest(one)])
         if any("hamming_loss" in line["test"] for system in one.values() for line in system):
@@ -238,16 +238,17 @@ def main(arguments: Sequence[str]) -> None:
     options = parsed(flags, arguments)
     if options.lines and options.lines.suffix != ".jsonl":
         raise UserError(f"--lines {options.lines}: call it .jsonl, so that it can be read again")
-    paths, nodes, finished, missing, code = [options.file, *options.more], [], [], [], None
+    paths, nodes, finished, missing, code, systems = [options.file, *options.more], [], [], [], None, None
     if options.file.suffix == ".py":
         paths, nodes = options.more, graphs(options)
         trained = [run for run in predict.results(nodes) if run.node.experiment.objective]
         finished = [run for run in trained if (run.folder / "done").exists()]
         missing = [f"{run.node.experiment.name} (seed {run.node.seed})" for run in trained if run not in finished]
         code = runs.code(options.file.resolve().parent)
+        systems = None if options.more else {node.title for node in nodes[-1].systems}
     found, unfinished = results.read(paths)
     lines = results.distinct([*((line, str(options.file)) for line in gathered(finished)), *found])
-    rows = comparison.compare(lines, options.against)
+    rows = comparison.compare(lines, options.against, systems)
     text = told(lines, missing + unfinished, code)
     text += "".join(f"\n{part}\n" for part in (compared(rows, options.against), made(lines)) if part and lines)
     if nodes:

@@ -56,7 +56,8 @@ def lines(run: Path) -> list[Line]:
 def corpus(told: Mapping) -> dict:
     """What a line says of its data, from the statistics of a task."""
     sizes = {split: told["splits"].get(split, {"rows": 0})["rows"] for split in ("train", "dev", "test")}
-    facts = {"name": told["corpus"], **{name: told[name] for name in ("digest", "judged_on", "language", "note")}}
+    facts = {"name": told["corpus"], **{name: told[name] for name in ("digest", "language", "note")}}
+    facts["judged_on"] = told.get("judged_on", told["digest"])  # which older runs did not record
     return facts | sizes | {name: told[name] for name in ("duplicates", "leaks", "drop_leaks")}
 
 
@@ -102,7 +103,8 @@ def encoder(run: Path) -> str:
     if not (need / "run.json").exists():
         return "not recorded"
     values = disk.read_json(need / "run.json")["values"]
-    return f"{values['name']} of {encoder(need)}" if "judge" in values else encoder(need)
+    made = "judge" in values and values.get("steps") != 0
+    return f"{values['name']} of {encoder(need)}" if made else encoder(need)
 
 
 def checkpoints(value) -> set[str]:
@@ -228,6 +230,17 @@ def tables(told: Iterable[Line]) -> list[dict[str, list[Line]]]:
         for system in table.values():
             system.sort(key=lambda line: line["seed"] or 0)
     return sorted(found.values(), key=lambda table: -len(table))
+
+
+def face(table: Mapping[str, Sequence[Line]]) -> Line:
+    """The line of a table that names it: a baseline's, for others may have learned from more than its corpus."""
+    return min((system[0] for system in table.values()), key=lambda line: line["seed"] is not None)
+
+
+def quoted(told: Iterable[Line], table: Mapping[str, Sequence[Line]]) -> list[Line]:
+    """The figures quoted for a table's task."""
+    own = [line for system in table.values() for line in system]
+    return [line for line in told if any(belongs(line, other) for other in own)]
 
 
 def belongs(line: Line, other: Line) -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor
 from rocl.data.batches import Batch, offsets
 from rocl.data.corpus import Row
 from rocl.data.masking import Pieces, pieces
-from rocl.data.tokens import tokenizer
+from rocl.data.tokens import tokenizer, whole
 from rocl.models.heads import Model
 
 AT_ONCE = 64  # texts
@@ -47,7 +47,7 @@ def rewritten(
     made: dict[tuple[str, int], list[str]] = {}
     for some in (jobs[start : start + AT_ONCE] for start in range(0, len(jobs), AT_ONCE)):
         lucks = [Random(f"{seed} {row.id} {copy} {place}") for row, copy, place in some]
-        codes = own.backend.encode_batch([row.texts[place] for row, _, place in some])
+        codes = own.backend.encode_batch([whole(row.texts[place]) for row, _, place in some])
         asked = [chosen(code, known, share, luck, max_length) for code, luck in zip(codes, lucks, strict=True)]
         batch, where, before = masked(codes, asked, known.mask, max_length)
         vectors = model.encode(batch.to(model.device)).tokens[where.to(model.device)]  # (M, D)

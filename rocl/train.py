@@ -69,6 +69,10 @@ def fit(
     log_every = max(1, steps // LOOKS)
     optimizers: dict[str, torch.optim.Optimizer] = {}
     if experiment.inner:  # first, for what it trains is not trained by the step
+        if strange := [name for name in experiment.inner.heads if name not in model.heads]:
+            raise UserError(
+                f"{experiment.name}: the model has no head called {strange[0]}, as its inner updates ask for"
+            )
         parts = nn.ModuleList(model.heads[name] for name in experiment.inner.heads).requires_grad_(False)
         optimizers["inner"] = torch.optim.Adam(parts.parameters(), experiment.inner.learning_rate)
     adamw = optimizers["adamw"] = optimizer.adamw(
@@ -205,7 +209,10 @@ def backward(
         judge(encode(model, at_once))
     if experiment.combine:
         together = combined(experiment, model.encoder, gradients, np.random.default_rng([seed, state.step, 2]))
-        for name, value in together.items():
+        finite = {
+            name: value for name, value in together.items() if math.isfinite(value)
+        }  # not under too large a scale
+        for name, value in finite.items():
             total, weight = state.told.get(f"gradients/{name}", (0.0, 0.0))
             state.told[f"gradients/{name}"] = [total + value, weight + 1]
     note(state, told)
@@ -219,8 +226,8 @@ def sharpen(
     progress: float,
     optimizers: Mapping[str, torch.optim.Optimizer],
 ) -> None:
-    """The updates of some heads before the step, all on the vectors that the step's rows have now, with the dropout
-    that the step will have. Gradients end at these heads."""
+    """The updates of some heads before the step, all on the vectors that the step's rows have now. Gradients end at
+    these heads; the step draws its dropout as if nothing had come before."""
     inner, moment = experiment.inner, random_state(model.device)
     heads = nn.ModuleList(model.heads[name] for name in inner.heads).requires_grad_(True)
     with torch.no_grad():
@@ -359,6 +366,9 @@ def evaluate(
         if not math.isfinite(scores[task.metric]):
             raise UserError(f"{task.name}: {task.metric} is {scores[task.metric]} on dev at step {state.step}")
         means.append(scores[task.metric])
+    if not means:
+        names = ", ".join(table.task.name for table in dev)
+        raise UserError(f"{experiment.name}: no task with a metric has dev rows, which choose the weights ({names})")
     with held():
         score = sum(means) / len(means)
         log.write(state.step, {**values, "dev/score": score})

@@ -1,9 +1,12 @@
 """Reversal changes gradients and nothing else, its ramp is the published one, and the critic measures a distance."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch.testing import assert_close
 
+from experiments import adversarial
 from rocl.losses import clip, ramp, reverse, slope_penalty, wasserstein
 
 
@@ -48,6 +51,19 @@ def test_a_clipped_critic_finds_the_distance_between_two_heaps():
     found = wasserstein(critic(x).squeeze(1), inside).item()
     assert_close(found, 0.01 * (x[:200].mean() - x[200:].mean()).item(), rtol=1e-4, atol=0)
     assert max(p.abs().max().item() for p in critic.parameters()) <= 0.01 + 1e-8
+
+
+@pytest.mark.parametrize("german", [0, 3, 8])
+def test_the_penalised_critic_is_judged_on_pairs_of_pooled_vectors_of_the_two_languages(german):
+    torch.manual_seed(0)
+    critic = torch.nn.Linear(2, 1)
+    critic.pool, critic.on = (lambda encoded: encoded), critic.forward
+    model, inside = SimpleNamespace(heads={"critic": critic}), (torch.arange(8) < german).float()
+    vectors = torch.randn(8, 2)
+    batch = SimpleNamespace(columns={"language": torch.stack([inside, 1 - inside], 1)})
+    slope = (critic.weight.norm() - 1).square() if 0 < german < 8 else torch.zeros(())
+    expected = 10 * slope - wasserstein(critic(vectors).squeeze(1), inside)
+    assert_close(adversarial.farther_within_slope(model, [(batch, vectors)], 0.0), expected)
 
 
 def test_the_slope_penalty_of_a_line_is_known():

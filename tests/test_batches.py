@@ -41,6 +41,20 @@ def test_the_exponent_is_annealed_over_the_passes():
     assert np.abs(counts(last) - batches.proportions(SIZES, 0.2) * sum(SIZES)).max() < 1
 
 
+def test_what_a_run_takes_beyond_its_passes_stands_where_the_last_one_ended():
+    asked = []
+
+    def sampling(sizes, seed, number, passes):
+        asked.append((number, passes))
+        return batches.proportional(sizes, seed, number, passes, exponent=1.0, last=0.2)
+
+    count = -(-3 * sum(SIZES) // 32)
+    whole = np.concatenate(list(batches.steps(SIZES, seed=1, batch=32, steps=count, sampling=sampling)))
+    assert asked[-1] == (3, 3) and len(whole) > 3 * sum(SIZES)
+    shares = counts(whole[2 * sum(SIZES) : 3 * sum(SIZES)])
+    assert np.abs(shares - batches.proportions(SIZES, 0.2) * sum(SIZES)).max() < 1
+
+
 def test_exponent_zero_is_uniform():
     assert np.ptp(counts(batches.proportional(SIZES, 1, 0, 1, exponent=0.0))) <= 1
 

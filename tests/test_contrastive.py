@@ -1,11 +1,13 @@
 """Contrastive losses give the published numbers and equal slow loops over pairs, in blocks of rows too."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch.testing import assert_close
 
+from experiments import contrastive as experiment
 from rocl.losses import contrastive, info_nce, momentum_contrast, supervised_contrastive
 
 ANGLES = torch.tensor([0.0, 60.0, 90.0, 180.0]) * math.pi / 180
@@ -21,11 +23,12 @@ def slowly(vectors, labels, temperature, domain=None):
     x = torch.nn.functional.normalize(vectors.double(), dim=1)
     rows, total, counted = len(x), 0.0, 0
     for i in range(rows):
-        bottom = sum(math.exp(x[i] @ x[a] / temperature) for a in range(rows) if a != i)
+        out = {i} | {a for a in range(rows) if domain is not None and domain[a] == domain[i] and labels[a] @ labels[i]}
+        bottom = sum(math.exp(x[i] @ x[a] / temperature) for a in range(rows) if a not in out)
         top = weight = 0.0
         for p in range(rows):
             union = int((labels[i] | labels[p]).sum())
-            if p == i or (domain is not None and domain[p] == domain[i]) or not union:
+            if p in out or not union:
                 continue
             share = int((labels[i] & labels[p]).sum()) / union
             top -= share * math.log(math.exp(x[i] @ x[p] / temperature) / bottom)
@@ -135,3 +138,13 @@ def test_partners_find_each_other_both_ways_as_in_a_slow_loop():
             exps = [math.exp(from_[i] @ to[j] / 0.05) for j in range(5)]
             total -= math.log(exps[i] / sum(exps)) / 10
     assert_close(info_nce(one, two).item(), total, rtol=1e-5, atol=1e-6)
+
+
+def test_labels_lie_apart_by_the_difference_of_mean_cosines(monkeypatch):
+    vectors, gold = VECTORS.numpy(), one_hot(0, 0, 1, 1).numpy()
+    monkeypatch.setattr(experiment, "outputs", lambda model, table, pool: 3 * vectors)
+    near = [math.cos(math.pi / 3), 0.0]
+    far = [0.0, -1.0, math.cos(math.pi / 6), math.cos(math.pi * 2 / 3)]
+    told = experiment.apart(None, SimpleNamespace(columns={"labels": gold}))
+    assert told["apart"] == pytest.approx(sum(near) / 2 - sum(far) / 4, abs=1e-6)
+    assert experiment.apart(None, SimpleNamespace(columns={"labels": one_hot(0, 0, 0, 0).numpy()})) == {"apart": 0.0}

@@ -1,5 +1,7 @@
 """Rows of another language join a task under its labels, and say only what they know."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -47,6 +49,15 @@ def test_only_the_rows_that_the_other_task_keeps_join_and_columns_go_with_them()
     made = shared(own, other, {"a": "a"})
     assert [row.id for row in made.rows("train")] == ["0", "1", "other/2"]
     assert made.columns["soft"].tolist() == [[0, 1], [2, 3], [14, 15]]
+
+
+def test_where_leaks_are_dropped_rows_of_the_other_that_stand_in_the_tasks_dev_texts_stay_out():
+    own, other = task("own", "ab", ["a"]), task("other", "ab", ["a", "b"])
+    splits = {"train": [replace(row, texts=("DEV ",)) for row in other.rows("train")[:1]] + other.rows("train")[1:]}
+    other = replace(other, corpus=replace(other.corpus, read=lambda _: splits))
+    assert len(shared(own, other, {"a": "a", "b": "b"}).rows("train")) == 3
+    kept = shared(replace(own, drop_leaks=True), other, {"a": "a", "b": "b"})
+    assert [row.id for row in kept.rows("train")] == ["0", "other/1"]
 
 
 def test_a_wrong_name_and_a_column_that_only_one_has_are_refused():

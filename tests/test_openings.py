@@ -111,12 +111,33 @@ def test_summed_gradients_are_those_of_a_plain_step_and_pcgrad_changes_them(tmp_
     expected = gradients(plain)
     assert_close(gradients(replace(plain, combine=summed)), expected, rtol=1e-4, atol=1e-6)
     assert_close(gradients(replace(plain, combine=summed, token_budget=30)), expected, rtol=1e-4, atol=1e-6)
-    projected = gradients(replace(plain, combine=pcgrad))
-    assert (projected - expected).abs().max() > 1e-4 or cosine(plain) >= 0
+
+
+def turned(model, encoded, batch, progress, *, sign):
+    return {name: sign[batch.task] * term for name, term in by_row(model, encoded, batch, progress).items()}
+
+
+def test_pcgrad_in_the_loop_is_pcgrad_of_the_tasks_own_gradients_in_conflict_and_in_agreement(tmp_path):
+    changes = []
+    for sign in (1, -1):  # of one task, so that the gradients are in conflict once
+        plain = replace(made(tmp_path, dropout=0.0), objective=partial(turned, sign={"one": 1, "many": sign}))
+        one, many = apart(plain)
+        expected, told = pcgrad({"one": one, "many": many}, np.random.default_rng(0))
+        projected = gradients(replace(plain, combine=pcgrad))
+        step = gradients(plain)
+        encoder = torch.cat([expected, step[len(expected) :]])  # of the heads as it was
+        assert_close(projected, encoder, rtol=1e-3, atol=1e-5)
+        changes.append(((projected - step).abs().max().item() > 1e-4, *told.values()))
+    assert sorted(changed for changed, _ in changes) == [False, True]
+    assert all(changed == (cosine < 0) for changed, cosine in changes)
 
 
 def cosine(experiment) -> float:
-    """Between the encoder's gradients of the two tasks, each computed by itself."""
+    return torch.cosine_similarity(*apart(experiment), dim=0).item()
+
+
+def apart(experiment) -> list[torch.Tensor]:
+    """The encoder's gradients of the two tasks, each computed by itself."""
     each = []
     for number in (0, 1):
         torch.manual_seed(1)
@@ -126,8 +147,9 @@ def cosine(experiment) -> float:
         rows = pairs[pairs[:, 0] == number]
         scaler = torch.amp.GradScaler("cpu", enabled=False)
         train.backward(experiment, model, tables, rows, 1, 0.5, {}, scaler, train.State())
-        each.append(torch.cat([p.grad.flatten() for p in model.encoder.parameters() if p.grad is not None]))
-    return torch.cosine_similarity(*each, dim=0).item()
+        share = len(rows) / len(pairs)  # as in a step of both
+        each.append(share * torch.cat([p.grad.flatten() for p in model.encoder.parameters() if p.grad is not None]))
+    return each
 
 
 def test_the_cosine_that_is_told_is_that_of_the_tasks_own_gradients(tmp_path):
@@ -223,6 +245,26 @@ def test_a_task_without_a_metric_is_learned_and_told_but_does_not_choose(tmp_pat
     looks = [line for line in lines if "dev/score" in line]
     assert looks and all(line["dev/score"] == line["dev/one/macro_f1"] for line in looks)
     assert all("dev/many/macro_f1" in line for line in looks)
+
+
+def undecided(done, *, tasks):
+    return [replace(task, corpus=replace(task.corpus, read=partial(without_dev, task))) for task in tasks]
+
+
+def without_dev(task, files):
+    return {"train": task.rows("train"), "test": task.rows("test")}
+
+
+def test_tasks_made_on_the_way_without_dev_rows_are_refused_when_the_weights_are_to_be_chosen(tmp_path):
+    plain = made(tmp_path)
+    with pytest.raises(UserError, match=r"no task with a metric has dev rows.*\(one, many\)"):
+        run(replace(plain, tasks=partial(undecided, tasks=plain.tasks)), tmp_path / "runs")
+
+
+def test_inner_updates_of_a_head_that_is_not_there_are_refused_by_name(tmp_path):
+    plain = critic(tmp_path)
+    with pytest.raises(UserError, match="no head called critics"):
+        run(replace(plain, inner=replace(plain.inner, heads=["critics"])), tmp_path / "runs")
 
 
 def test_nothing_to_choose_by_is_refused(tmp_path, capsys):

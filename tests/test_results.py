@@ -245,6 +245,30 @@ def test_holm_is_over_the_comparisons_of_a_table_and_a_baseline_is_compared_with
     assert much["verdict"] == "not shown" and much["pairs"] == 3 and abs(much["difference"]) < much["smallest"]
 
 
+def test_a_stage_on_the_way_is_told_but_not_tested_and_makes_no_family_larger():
+    rows = comparison.compare(study(), TFIDF, {"mtkd-00000000"})
+    one = found(rows, task="news", system="mtkd", metric="accuracy")
+    assert one["p_holm"] == one["p_bootstrap"]
+    stage = found(rows, task="news", system="single_100%", metric="accuracy")
+    assert stage["mean"] > 0 and "p_bootstrap" not in stage and "verdict" not in stage
+
+
+def test_a_table_is_named_by_its_baseline_though_a_system_learned_from_more():
+    lines = study()
+    more = lines[2]["corpus"] | {"name": "redv2+emotion", "digest": "beef"}
+    lines = [line | {"corpus": more} if line["system"] == "mtkd" else line for line in lines[2:] + lines[:2]]
+    rows = comparison.compare([*lines, QUOTED | {"corpus": "redv2"}])
+    assert {row["corpus"] for row in rows} == {"redv2"} and {row["digest"] for row in rows} == {"c0ffee"}
+    assert found(rows, task="emotion", system="Ro-BERT", metric="micro_f1")["mean"] == 0.668
+
+
+def test_a_verdict_from_one_seed_says_so():
+    (shown,) = [
+        row for row in comparison.compare(study()[:3]) if row["system"] == "mtkd" and row["metric"] == "accuracy"
+    ]
+    assert shown["verdict"] == "above" and paper.cells(shown)[-1] == "above, of one seed"
+
+
 def test_nothing_is_shown_that_is_significant_but_smaller_than_can_be_shown():
     row = {"p_bootstrap": 0.02, "difference": 0.01, "smallest": 0.011}
     rows = [row, row | {"difference": -0.012}, row | {"p_bootstrap": 0.5, "difference": 0.5}]

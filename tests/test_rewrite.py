@@ -61,6 +61,12 @@ def test_a_row_has_the_same_variants_whatever_stands_beside_it(tmp_path):
     assert few and all(whole[id] == texts for id, texts in few.items())
 
 
+def test_half_a_surrogate_pair_stays_where_it_is(tmp_path):
+    row = Row("r", (f"{tiny.WORDS[3]} \ud83d {tiny.WORDS[4]}",), ())
+    (line,) = rewritten(model(tmp_path), [row], always("lura"), copies=1, share=1.0, likely=1)
+    assert line["texts"] == ["lura \ud83d lura"]
+
+
 def test_words_beyond_the_length_and_the_case_of_a_word_stay(tmp_path):
     (line,) = rewritten(model(tmp_path), ROWS[:1], always("lura"), copies=1, share=1.0, likely=1, max_length=4)
     old, new = TEXTS[0].split(), line["texts"][0].split()

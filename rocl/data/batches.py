@@ -170,11 +170,12 @@ def proportional(
 
     Every task goes through its rows in shuffled order, each row once before any row again, and goes on in the next
     pass where it stopped. With `last` the exponent moves in equal steps from `exponent` in the first pass to `last`
-    in the last one (annealed sampling, PALs 2019, section 4.2).
+    in the last one, and stays there for what is left over (annealed sampling, PALs 2019, section 4.2).
     """
     total = sum(sizes)
     exponents = np.linspace(exponent, exponent if last is None else last, passes)
-    counts = np.stack([apportion(proportions(sizes, e), total) for e in exponents[: number + 1]])  # (passes, tasks)
+    exponents = exponents[np.minimum(np.arange(number + 1), passes - 1)]
+    counts = np.stack([apportion(proportions(sizes, e), total) for e in exponents])  # (passes, tasks)
     begun = counts[:number].sum(0)
     pairs = np.empty((total, 2), np.int64)
     pairs[:, 0] = np.random.default_rng([seed, number]).permutation(np.repeat(np.arange(len(sizes)), counts[number]))
@@ -196,7 +197,7 @@ def steps(
 ) -> Iterator[np.ndarray]:
     """The (task, row) pairs of each step from `start` on, (batch, 2); a step may reach over the end of a pass."""
     total = sum(sizes)
-    passes = -(-steps * batch // total)
+    passes = max(1, round(steps * batch / total))  # what goes beyond them is a few rows
     order = lru_cache(maxsize=2)(lambda number: sampling(sizes, seed, number, passes))
     for step in range(start, steps):
         begin, end = step * batch, (step + 1) * batch

@@ -9,26 +9,27 @@ from pathlib import Path
 import numpy as np
 
 from rocl.data.corpus import Row, Splits
-from rocl.data.task import Task
+from rocl.data.task import Task, folded
 from rocl.errors import UserError
 
 
 def shared(task: Task, other: Task, names: Mapping[str, str]) -> Task:
     """The task with the other's training rows behind its own; dev and test are its own alone.
 
-    `names` says which of the other's labels mean which of the task's. Rows of the other with none of these are left
-    out, counted and told. Two columns come with it: `known` (rows, C), 1 where a row says whether it has the label,
-    which of the other's rows are those in `names` alone (see `losses.classify`); and `domain` (rows,), 1 for the
-    other's rows. Columns that both tasks have are put together.
+    `names` says which of the other's labels mean which of the task's. Rows of the other with none of these, and where
+    the task drops leaks those of its dev and test texts, are left out, counted and told. Two columns come with it:
+    `known` (rows, C), 1 where a row says whether it has the label, which of the other's rows are those in `names` alone
+    (see `losses.classify`); and `domain` (rows,), 1 for the other's rows. Columns that both tasks have are put together.
     """
     if strange := [name for name in names if name not in other.labels] or [
         name for name in names.values() if name not in task.labels
     ]:
         raise UserError(f"{task.name}: {strange[0]!r} is no label of {other.name} or {task.name}: correct the names")
     own, theirs, kept = list(task.rows("train")), other.rows("train"), []
+    held_out = {folded(row) for split in ("dev", "test") for row in task.rows(split) if task.drop_leaks}
     for number, row in enumerate(theirs):
         labels = tuple(dict.fromkeys(names[label] for label in row.labels if label in names))
-        if len(labels) == 1 or (labels and task.kind == "many"):
+        if (len(labels) == 1 or (labels and task.kind == "many")) and folded(row) not in held_out:
             kept.append((number, Row(f"{other.name}/{row.id}", row.texts, labels, row.extra)))
     note = f"{len(kept)} training rows of {other.corpus.name} joined, {len(theirs) - len(kept)} left out "
     note += f"(their labels taken over: {', '.join(f'{a} as {b}' for a, b in names.items())})"

@@ -24,8 +24,8 @@ def supervised_contrastive(
     Of each row of `vectors` (R, D): the mean over its positives of -log p(positive), where p is a softmax over all
     other rows; then the mean over the rows that have a positive, 0 if none has. Rows with the same label are positives;
     of rows with many labels those that share one, weighted by the share of their labels (R, C) in common (Jaccard).
-    With `domain` (R,) only rows of another domain are: the same label in the other language. Memory grows with R, not
-    with its square.
+    With `domain` (R,) only rows of another domain are, the same label in the other language, and those of its own
+    domain are left out of the softmax. Memory grows with R, not with its square.
     """
     x, labels = unit(vectors), labels.float()
     if domain is None:
@@ -43,11 +43,12 @@ def anchors(x: Tensor, labels: Tensor, domain: Tensor, temperature: float, begin
     """The sum of the losses of up to BLOCK anchors from `begin` on, and how many of them have a positive."""
     end = min(begin + BLOCK, len(x))
     itself = torch.arange(begin, end, device=x.device)[:, None] == torch.arange(len(x), device=x.device)  # (A, R)
-    logits = (x[begin:end] @ x.T / temperature).masked_fill(itself, -torch.inf)  # (A, R)
-    logp = logits.log_softmax(1).masked_fill(itself, 0)  # (A, R)
     shared = labels[begin:end] @ labels.T  # (A, R)
     either = labels[begin:end].sum(1)[:, None] + labels.sum(1) - shared  # (A, R)
-    weights = shared / either.clamp(min=1) * (domain[begin:end, None] != domain) * ~itself  # (A, R)
+    out = itself | (shared > 0) & (domain[begin:end, None] == domain)  # (A, R)
+    logits = (x[begin:end] @ x.T / temperature).masked_fill(out, -torch.inf)  # (A, R)
+    logp = logits.log_softmax(1).masked_fill(out, 0)  # (A, R)
+    weights = shared / either.clamp(min=1) * ~out  # (A, R)
     total = weights.sum(1)  # (A,)
     has = total > 0
     each = -(weights * logp).sum(1) / total.where(has, torch.ones_like(total))  # (A,)

@@ -220,8 +220,12 @@ class Pooled(nn.Sequential):
         self.pool = pool
         initialise(self, encoder.config.initializer_range)
 
+    def on(self, vectors: Tensor) -> Tensor:
+        """What it says of vectors (R, D) that are pooled already."""
+        return super().forward(vectors)
+
     def forward(self, encoded: Encoded) -> Tensor:
-        return super().forward(self.pool(encoded))
+        return self.on(self.pool(encoded))
 
 
 def linear(encoder: Encoder, labels: int, pool: Pool = mean) -> Pooled:
