@@ -10,6 +10,7 @@ Then a tiny encoder out of that one, with its first and last layer, fewer pieces
 the larger encoder's vector of every text.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache, partial
 
@@ -18,7 +19,7 @@ import torch
 import torch.nn.functional as F
 
 from experiments.scales import setting
-from rocl.data import tokens, vocabulary
+from rocl.data import batches, tokens, vocabulary
 from rocl.data.batches import proportional, uniforms
 from rocl.data.corpora import (
     ag_news_samples,
@@ -44,8 +45,8 @@ from rocl.losses import approach, masked_language
 from rocl.metrics import retrieval
 from rocl.models.checkpoints import Checkpoint
 from rocl.models.encoder import Encoder
-from rocl.models.heads import MaskedLanguage, Model, outputs, owners, texts
-from rocl.models.transplant import at_unit_scale, factorised, layers_kept, transplant
+from rocl.models.heads import MaskedLanguage, Model, first, outputs, owners, texts
+from rocl.models.transplant import factorised, layers_kept, scaled, transplant
 
 SIZE = {Scale.SAMPLE: 2_000, Scale.SMALL: 20_000, Scale.PAPER: 30_000}  # pieces
 PASSES = {Scale.SAMPLE: 2, Scale.SMALL: 4, Scale.PAPER: 10}
@@ -130,8 +131,20 @@ def respelled(encoder: Encoder, tasks: list[Task], size: int) -> Encoder:
     return encoder
 
 
+def sized(encoder: Encoder, tasks: Sequence[Task]) -> Encoder:
+    """The encoder with vectors whose entries are about 1 in size, measured on first tokens of 256 texts a task.
+
+    Encoders of sentences are taught vectors of length 1 or little more. A new head's weights are small, as suits the
+    long vectors of BERT; on short ones it has hardly anything to say for its first hundreds of steps.
+    """
+    tokenizer, model = tokens.tokenizer(encoder.source), Model(encoder, {})
+    tables = [batches.table(sample(task, 256), "train", tokenizer, None) for task in tasks]
+    vectors = np.concatenate([outputs(model, table, first) for table in tables])  # (N, D)
+    return scaled(encoder, 1 / float(np.sqrt(np.square(vectors).mean())))
+
+
 def resized(tasks, done) -> Model:
-    return Model(at_unit_scale(done["before"].encoder()), {"sentence": torch.nn.Identity()})
+    return Model(sized(done["before"].encoder(), tasks), {"sentence": torch.nn.Identity()})
 
 
 def learner(encoder: Encoder) -> Model:

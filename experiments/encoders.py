@@ -22,7 +22,6 @@ from rocl.experiment import Experiment, Scale
 from rocl.models.checkpoints import Checkpoint
 from rocl.models.encoder import Encoder
 from rocl.models.heads import Model, mean, outputs
-from rocl.models.transplant import at_unit_scale
 
 Start = tuple[Callable[[Mapping], Encoder], dict[str, Experiment]]  # the encoder from what is done, what must be done
 
@@ -51,8 +50,7 @@ def new(done, *, checkpoint: Checkpoint) -> Encoder:
 
 
 def stored(done, *, checkpoint: Checkpoint) -> Encoder:
-    """With vectors of the size that all have here, so that only what they know tells the encoders apart."""
-    return at_unit_scale(checkpoint.encoder())
+    return checkpoint.encoder()
 
 
 def carried(done) -> Encoder:
@@ -93,7 +91,8 @@ def frozen(tasks, done, *, start: Callable) -> Model:
 
 
 def tuned(tasks, done, *, start: Callable) -> Model:
-    return classifiers(start(done), tasks)
+    """With vectors of one size, so that only what they know tells the encoders apart."""
+    return classifiers(bilingual.sized(start(done), tasks), tasks)
 
 
 def judge(model, table, *, kinds: dict[str, str]) -> dict[str, float]:

@@ -10,7 +10,7 @@ from functools import partial
 from experiments.mtkd import objective, taught
 from experiments.multistage import chain
 from experiments.scales import setting
-from experiments.single import alone, pretrained, sized
+from experiments.single import alone, of_sentences, pretrained
 from rocl.data.corpus import Corpus
 from rocl.data.task import Task
 from rocl.experiment import Experiment, Scale
@@ -18,7 +18,7 @@ from rocl.experiment import Experiment, Scale
 
 def compared(scale: Scale, corpus: Corpus, twin: Corpus | None, *, max_length: int, epochs: float) -> Experiment:
     task = Task(name="yours", corpus=corpus, max_length=max_length)
-    start = sized if setting(scale).grow else pretrained
+    start = of_sentences if setting(scale).grow else pretrained
     options = {"epochs": epochs, "model": partial(start, checkpoint=setting(scale).encoder)}
     single = teacher = alone(scale, task, **options)
     needs = {"alone": single}

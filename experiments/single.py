@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from experiments.bilingual import bilingual
+from experiments.bilingual import bilingual, sized
 from experiments.scales import PARTS, setting
 from rocl.data.task import Task
 from rocl.experiment import Experiment, Scale
@@ -10,7 +10,6 @@ from rocl.losses import classify
 from rocl.models.checkpoints import Checkpoint
 from rocl.models.encoder import Encoder
 from rocl.models.heads import Model, classification_head
-from rocl.models.transplant import at_unit_scale
 
 
 def classifiers(encoder: Encoder, tasks: list[Task]) -> Model:
@@ -22,9 +21,9 @@ def pretrained(tasks, done, *, checkpoint: Checkpoint) -> Model:
     return classifiers(checkpoint.encoder(), tasks)
 
 
-def sized(tasks, done, *, checkpoint: Checkpoint) -> Model:
-    """The same for an encoder of sentences, whose vectors are too short for new heads."""
-    return classifiers(at_unit_scale(checkpoint.encoder()), tasks)
+def of_sentences(tasks, done, *, checkpoint: Checkpoint) -> Model:
+    """The same for an encoder of sentences, whose vectors are too short."""
+    return classifiers(sized(checkpoint.encoder(), tasks), tasks)
 
 
 def carried_on(tasks, done) -> Model:

@@ -19,7 +19,7 @@ def shared(task: Task, other: Task, names: Mapping[str, str]) -> Task:
     `names` says which of the other's labels mean which of the task's. Rows of the other with none of these, and where
     the task drops leaks those of its dev and test texts, are left out, counted and told. Two columns come with it:
     `known` (rows, C), 1 where a row says whether it has the label, which of the other's rows are those in `names` alone
-    (see `losses.classify`); and `domain` (rows,), 1 for the other's rows. Columns that both tasks have are put together.
+    (see `losses.classify`); and `domain` (rows,), 1 for the other's rows. Columns that both have are put together.
     """
     if strange := [name for name in names if name not in other.labels] or [
         name for name in names.values() if name not in task.labels

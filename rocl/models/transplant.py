@@ -1,4 +1,4 @@
-"""An encoder grown out of another: with a new vocabulary, with some of its layers, narrower embeddings, longer vectors."""
+"""An encoder grown out of another: another vocabulary, some of its layers, narrower embeddings, longer vectors."""
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
@@ -81,20 +81,14 @@ def factorised(encoder: Encoder, width: int) -> Encoder:
     return new
 
 
-def at_unit_scale(encoder: Encoder) -> Encoder:
-    """A copy of the encoder whose vectors have entries about 1 in size, in the same directions, and no pooler.
-
-    Encoders of sentences are taught vectors of length 1 or little more. A new head's weights are small, as for the long
-    vectors of BERT; on short ones it has hardly anything to say for its first hundreds of steps, and a pooler that such
-    an encoder still carries was not taught with it. The last layer norm alone is changed: of outputs z w + b, with z of
-    variance 1, the mean square is that of w plus that of b.
-    """
+def scaled(encoder: Encoder, factor: float) -> Encoder:
+    """A copy of the encoder whose vectors are `factor` times as long, by its last layer norm; without its pooler, which
+    was taught with the old ones."""
     new = _copy(encoder, encoder.config.stored)
     norm = new.layers[-1].output_norm
     with torch.no_grad():
-        size = (norm.weight.square().mean() + norm.bias.square().mean()).sqrt()
-        norm.weight.div_(size)
-        norm.bias.div_(size)
+        norm.weight.mul_(factor)
+        norm.bias.mul_(factor)
     new.pooler = None
     return new
 
