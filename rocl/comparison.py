@@ -48,8 +48,8 @@ def rows_of(
     quoted = results.quoted(told, table)
     draws = max(significance.DRAWS, 100 * len(table))  # enough for a p that Holm makes as many times larger
     for name, system in sorted(table.items(), key=lambda item: item[1][0]["seed"] is not None):
-        meant = systems is None or system[0]["seed"] is None or system[0]["run"] in systems
-        tests = tested(system, table[against], draws) if against and meant else {}
+        stage = systems is not None and system[0]["seed"] is not None and system[0]["run"] not in systems
+        tests = tested(system, table[against], draws) if against and not stage else {}
         metrics = [
             metric for metric in system[0]["test"] if "/" not in metric or any(metric in line for line in quoted)
         ]

@@ -114,8 +114,8 @@ class Done:
         their places (see `rocl.rewrite.rewritten`), for `rocl.data.augment.answers`; written once."""
         rows = task.rows("train")
         texts = hashlib.sha256(json.dumps([[row.id, row.texts] for row in rows]).encode()).hexdigest()
-        who = [self.record["sha256"], experiment.named(guess, "guess")]
-        key = json.dumps([*who, task.max_length, texts, copies, share, likely])
+        how = [experiment.named(guess, "guess"), task.max_length, copies, share, likely]
+        key = json.dumps([self.record["sha256"], texts, *how])
         name = hashlib.sha256(key.encode()).hexdigest()[:8]
         path = self.folder / "outputs" / f"{task.name}-rewritten-{name}.jsonl"
         if not path.exists():

@@ -56,8 +56,7 @@ def lines(run: Path) -> list[Line]:
 def corpus(told: Mapping) -> dict:
     """What a line says of its data, from the statistics of a task."""
     sizes = {split: told["splits"].get(split, {"rows": 0})["rows"] for split in ("train", "dev", "test")}
-    facts = {"name": told["corpus"], **{name: told[name] for name in ("digest", "language", "note")}}
-    facts["judged_on"] = told.get("judged_on", told["digest"])  # which older runs did not record
+    facts = {"name": told["corpus"], **{name: told[name] for name in ("digest", "judged_on", "language", "note")}}
     return facts | sizes | {name: told[name] for name in ("duplicates", "leaks", "drop_leaks")}
 
 
@@ -239,8 +238,7 @@ def face(table: Mapping[str, Sequence[Line]]) -> Line:
 
 def quoted(told: Iterable[Line], table: Mapping[str, Sequence[Line]]) -> list[Line]:
     """The figures quoted for a table's task."""
-    own = [line for system in table.values() for line in system]
-    return [line for line in told if any(belongs(line, other) for other in own)]
+    return [line for line in told if any(belongs(line, other) for system in table.values() for other in system)]
 
 
 def belongs(line: Line, other: Line) -> bool:

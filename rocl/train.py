@@ -30,7 +30,8 @@ from rocl.predict import Done, device, outputs, precision, results, tables
 
 REHEARSED = 64  # rows of a split in a dry run
 LOOKS = 100  # log lines of a run while it trains
-PATIENCE = 3.0  # seconds of work that a kill may cost; more where writing checkpoints would take over 5 % of the time
+PATIENCE = 3.0  # seconds of work that a kill may cost, or
+WORTH = 20  # times what writing a checkpoint takes, where that is longer: 5 % of the time at most
 
 
 @dataclass
@@ -108,7 +109,7 @@ def fit(
                 evaluate(experiment, model, dev, folder, state, log)
                 lap += time.monotonic() - begun
             state.seconds = time.monotonic() - began
-            if state.step == steps or time.monotonic() - saved > max(PATIENCE, 20 * cost):
+            if state.step == steps or time.monotonic() - saved > max(PATIENCE, WORTH * cost):
                 begun = time.monotonic()
                 save(folder, state, log, model, optimizers, scaler)
                 saved, cost = time.monotonic(), time.monotonic() - begun
@@ -367,8 +368,7 @@ def evaluate(
             raise UserError(f"{task.name}: {task.metric} is {scores[task.metric]} on dev at step {state.step}")
         means.append(scores[task.metric])
     if not means:
-        names = ", ".join(table.task.name for table in dev)
-        raise UserError(f"{experiment.name}: no task with a metric has dev rows, which choose the weights ({names})")
+        raise UserError(f"{experiment.name}: no task with a metric has dev rows, by which the weights are chosen")
     with held():
         score = sum(means) / len(means)
         log.write(state.step, {**values, "dev/score": score})

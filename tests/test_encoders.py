@@ -5,15 +5,18 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import tiny
+import torch
 
 from experiments import bilingual, compare, encoders, mtkd_variants, multistage, scales, yours
 from experiments.scales import TINY
 from rocl import report, train
-from rocl.data import tokens
+from rocl.data import batches, tokens
 from rocl.data.task import Task
 from rocl.experiment import Experiment, Scale, graph
+from rocl.models.heads import Model, first, outputs
 
 SHORT = {"epochs": None, "steps": 2, "evaluations": 1}
 
@@ -66,6 +69,20 @@ def test_a_bert_is_shrunk_to_two_layers_with_few_pieces_and_narrow_embeddings(tm
     config = model.encoder.config
     assert (config.family, config.layers, config.vocabulary, config.embedding) == ("electra", 2, 900, 8)
     assert tokens.tokenizer(model.encoder.source).size == 900
+
+
+def test_short_vectors_are_made_as_long_as_heads_expect_whatever_their_layer_norm_says(tmp_path):
+    task = scales.setting(Scale.SAMPLE).romanian["emotion"]
+    encoder = TINY.encoder()
+    with torch.no_grad():  # one place carries nearly all, and counts for nothing
+        norm = encoder.layers[-1].output_norm
+        norm.weight.mul_(0.1)
+        norm.bias.mul_(0.1)
+        encoder.layers[-1].down.bias[7] += 100
+        norm.weight[7], norm.bias[7] = 0.0, 0.0
+    tables = [batches.table(task, "train", tokens.tokenizer(encoder.source), None)]
+    size = [outputs(Model(e, {}), tables[0], first) for e in (encoder, bilingual.sized(encoder, [task]))]
+    assert np.square(size[0]).mean() < 0.01 and 0.9 < np.square(size[1]).mean() ** 0.5 < 1.1
 
 
 @pytest.fixture

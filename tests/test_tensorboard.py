@@ -108,6 +108,7 @@ def test_the_clock_counts_the_seconds_of_all_sessions(tmp_path, monkeypatch):
     backward, now = train.backward, [0.0]
     monkeypatch.setattr(train.time, "monotonic", lambda: now.__setitem__(0, now[0] + 1) or now[0])
     monkeypatch.setattr(train, "PATIENCE", -1)
+    monkeypatch.setattr(train, "WORTH", 0)
     with monkeypatch.context() as patch, pytest.raises(Stop):
         patch.setattr(train, "backward", dies)
         run(made(tmp_path), tmp_path / "runs")

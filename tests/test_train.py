@@ -131,6 +131,7 @@ def test_a_run_killed_at_any_step_ends_with_the_same_bits(tmp_path, whole, monke
 
     monkeypatch.setattr(train, "backward", dies)
     monkeypatch.setattr(train, "PATIENCE", -1)  # a checkpoint at every step
+    monkeypatch.setattr(train, "WORTH", 0)
     with pytest.raises(Stop):
         run(experiment, tmp_path / "again")
     monkeypatch.setattr(train, "backward", backward)
@@ -150,6 +151,7 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used(tmp_path, whole
 
     monkeypatch.setattr(train, "backward", dies)
     monkeypatch.setattr(train, "PATIENCE", -1)
+    monkeypatch.setattr(train, "WORTH", 0)
     with pytest.raises(Stop):
         run(experiment, tmp_path / "again")
     monkeypatch.setattr(train, "backward", backward)
@@ -167,7 +169,7 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used(tmp_path, whole
         case "state":
             checkpoints[-1].write_text(checkpoints[-1].read_text()[:40])
         case "best":
-            (tmp_path / "again").rglob("checkpoints/best-*").__next__().write_bytes(b"")
+            (last.parent / json.loads(checkpoints[-1].read_text())["best"]).write_bytes(b"")
     assert outcome(run(experiment, tmp_path / "again")) == expected
     assert "damaged" in capfd.readouterr().err
 
@@ -192,7 +194,10 @@ def test_a_second_process_is_refused_with_the_holders_id(tmp_path):
         pass
 
 
-def test_a_loss_that_is_no_number_names_step_task_and_rows_and_leaves_the_checkpoint(tmp_path):
+def test_a_loss_that_is_no_number_names_step_task_and_rows_and_leaves_the_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "PATIENCE", -1)
+    monkeypatch.setattr(train, "WORTH", 0)
+
     def broken(model, encoded, batch, progress):
         terms = by_row(model, encoded, batch, progress)
         return {"cross_entropy": terms["cross_entropy"] * (math.nan if progress > 0.5 and batch.task == "many" else 1)}
