@@ -48,7 +48,7 @@ def bundled() -> Setting:
         grow=False,
         romanian=tasks(ro, max_length=64),
         english=twins(en, max_length=64),
-        epochs={"emotion": 12, "sentiment": 7, "news": 7, "english": 3, "all": 8},
+        epochs={"emotion": 6, "sentiment": 6, "news": 6, "english": 3, "all": 8},
         exponent=0.75,
         learning_rate=4e-4,
         layer_decay=1.0,
