@@ -81,7 +81,7 @@ class Work:
         begun, tokens = clock(), 0
         for pairs in islice(self.order, steps):
             tokens += train.backward(
-                self.experiment, self.model, [self.table], pairs, 1, 0.5, self.scaler, train.State()
+                self.experiment, self.model, [self.table], pairs, 1, 0.5, {}, self.scaler, train.State()
             )
             self.scaler.unscale_(self.adamw)
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
