@@ -19,7 +19,7 @@ from rocl.data.mixing import shared
 from rocl.data.task import Task
 from rocl.experiment import Experiment, Scale
 from rocl.losses import supervised_contrastive
-from rocl.models.heads import first, outputs
+from rocl.models.heads import first, first_tokens, outputs
 
 
 def mixture(model, encoded, batch, progress, *, share: float = 0.9, temperature: float = 0.3):
@@ -59,7 +59,7 @@ def both_languages(done, *, task: Task, twin: Task, names: dict[str, str]) -> li
 def mixed(scale: Scale, part: str) -> Experiment:
     """After the English twin, Romanian with the mixture."""
     multistage = chain(scale, setting(scale).english[part], setting(scale).romanian[part])
-    return replace(multistage, name=f"{part}-contrastive", objective=mixture, together=True)
+    return replace(multistage, name=f"{part}-contrastive", objective=mixture, together=first_tokens)
 
 
 def across_languages(scale: Scale, part: str) -> Experiment:
@@ -71,7 +71,7 @@ def across_languages(scale: Scale, part: str) -> Experiment:
         name=f"{part}-across",
         tasks=partial(both_languages, task=task, twin=twin, names=meanings(part, twin)),
         objective=across,
-        together=True,
+        together=first_tokens,
         epochs=setting(scale).epochs["english"],
         sampling=partial(proportional, exponent=1.0),
     )
@@ -82,7 +82,9 @@ def before_a_head(scale: Scale, part: str) -> Experiment:
     """Contrast alone first; its weights are chosen by how far the labels lie apart on dev."""
     task = setting(scale).romanian[part]
     bare = replace(task, name=f"{part}-bare", corpus=replace(task.corpus, kind="text"), metric="apart")
-    before = alone(scale, task, name=f"{part}-contrast", tasks=[bare], objective=alike, together=True, judge=apart)
+    before = alone(
+        scale, task, name=f"{part}-contrast", tasks=[bare], objective=alike, together=first_tokens, judge=apart
+    )
     return then(scale, task, before)
 
 

@@ -19,7 +19,7 @@ from rocl.data.batches import proportional
 from rocl.experiment import Experiment, Scale
 from rocl.losses import approach, info_nce
 from rocl.metrics import retrieval
-from rocl.models.heads import Encoded, by_text, first, outputs
+from rocl.models.heads import Encoded, by_text, first, first_tokens, outputs
 
 
 def sides(encoded: Encoded):
@@ -59,7 +59,7 @@ def paired(scale: Scale, part: str, name: str, objective) -> Experiment:
         model=partial(of_labelled, start=base.model),
         objective=objective,
         judge=judge,
-        together=True,
+        together=first_tokens,
         sampling=partial(proportional, exponent=1.0),
     )
     return then(scale, task, before)

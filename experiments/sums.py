@@ -11,6 +11,7 @@ from rocl.data.batches import proportional
 from rocl.data.mixing import unlabelled
 from rocl.data.task import Task
 from rocl.experiment import Experiment, Scale
+from rocl.models.heads import first_tokens
 
 
 def all_of_them(done, *, languages: list[Task], translations: list[Task]) -> list[Task]:
@@ -35,10 +36,10 @@ def summed(scale: Scale, part: str) -> Experiment:
         tasks=partial(all_of_them, languages=languages, translations=translations),
         objective=objective,
         judge=pairs.judge,
-        together=True,
+        together=first_tokens,
         sampling=partial(proportional, exponent=1.0),
     )
-    return then(scale, task, before, name=f"{part}-sum", objective=contrastive.mixture, together=True)
+    return then(scale, task, before, name=f"{part}-sum", objective=contrastive.mixture, together=first_tokens)
 
 
 def experiment(scale: Scale) -> Experiment:

@@ -63,10 +63,10 @@ class Experiment:
     `tasks`, where they depend on what was trained before, is a function of the finished needs, as `model` is:
     `done[name]` offers `.encoder()`, `.model()`, `.logits(task)`, `.scores` (see `rocl.predict.Done`).
     `objective(model, encoded, batch, progress)` returns named terms, each one number a row (R,); their sum is
-    minimised, its mean taken over the rows of a step. With `together` a term may be a scalar over all rows that a
-    step has of a task. `alter` changes a batch, still on the CPU, before it is encoded: masks. `judge` scores a table
-    of bare text (kind "text"), as metrics score the others; of the task's metric more is better. A run of no steps
-    leaves the model as it begins.
+    minimised, its mean taken over the rows of a step. With `together` a term may be a scalar over all rows that a step
+    has of a task, and the objective is given what that function keeps of the vectors (`heads.first_tokens`). `alter`
+    changes a batch, still on the CPU, before it is encoded: masks. `judge` scores a table of bare text (kind "text"),
+    as metrics score the others; of the task's metric more is better. A run of no steps leaves the model as it begins.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Experiment:
     model: Callable[[Sequence[Task], Mapping[str, Any]], Model] | None = None
     alter: Callable[[Model, Batch, Draw], Batch] | None = None
     objective: Callable[..., dict[str, Tensor]] | None = None
-    together: bool = False
+    together: Callable[[Encoded], Encoded] | None = None  # what an objective over all rows needs of their vectors
     judge: Callable[[Model, Table], dict[str, float]] | None = None
     seed: int | None = None  # None takes the run's
     epochs: float | None = None  # passes over as many rows as all tasks have; either this or `steps`

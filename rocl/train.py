@@ -177,7 +177,8 @@ def backward(
     def judge(pieces: Sequence[tuple[batches.Batch, Encoded]]) -> None:
         loss = torch.zeros((), device=model.device)
         for batch, encoded in pieces:
-            terms = experiment.objective(model, encoded, batch, progress)
+            kept = experiment.together(encoded) if experiment.together else encoded
+            terms = experiment.objective(model, kept, batch, progress)
             told.append((batch, terms))
             mean = sum(term.mean() for term in terms.values() if isinstance(term, Tensor))
             loss = loss + mean * len(batch.row_ids) / len(pairs)
@@ -194,7 +195,7 @@ def backward(
     for table, cuts in turns:
         parts = [taken(table, cut) for cut in cuts]
         if experiment.together and len(parts) > 1:
-            encode_together(model, taken(table, np.concatenate(cuts)), parts, judge)
+            encode_together(model, taken(table, np.concatenate(cuts)), parts, experiment.together, judge)
             parts = []
         for part in parts:
             if at_once and sum(len(batch.ids) for batch in (*at_once, part)) > experiment.token_budget:
@@ -275,8 +276,15 @@ def encode(model: Model, parts: Sequence[batches.Batch]) -> list[tuple[batches.B
     return [(part, Encoded(t, part.starts, part.rows, None)) for part, t in zip(parts, tokens, strict=True)]
 
 
-def encode_together(model: Model, whole: batches.Batch, parts: Sequence[batches.Batch], judge: Callable) -> None:
-    """Judges rows that do not fit the budget as one group, in the memory of one part (Gao et al. 2021, 2101.06983).
+def encode_together(
+    model: Model,
+    whole: batches.Batch,
+    parts: Sequence[batches.Batch],
+    keep: Callable[[Encoded], Encoded],
+    judge: Callable,
+) -> None:
+    """Judges rows that do not fit the budget as one group, in the memory of one part and of what `keep` leaves of all
+    vectors (Gao et al. 2021, 2101.06983).
 
     The parts are encoded without a graph; when the loss has gone back as far as the vectors, each part is encoded
     again with the same dropout and their gradient carried on into the encoder.
@@ -285,13 +293,16 @@ def encode_together(model: Model, whole: batches.Batch, parts: Sequence[batches.
     with torch.no_grad():
         for part in parts:
             moments.append(random_state(model.device))
-            pieces.append(model.encode(part).tokens)  # (T, D)
-    tokens = torch.cat(pieces).requires_grad_()
-    judge([(whole, Encoded(tokens, whole.starts, whole.rows, None))])
+            pieces.append(keep(model.encode(part)))
+    tokens = torch.cat([piece.tokens for piece in pieces]).requires_grad_()  # (T, D)
+    lengths = torch.cat([piece.starts.diff() for piece in pieces])  # (B,)
+    starts = torch.nn.functional.pad(lengths.cumsum(0), (1, 0))  # (B + 1,)
+    judge([(whole, Encoded(tokens, starts, whole.rows, None))])
     after = random_state(model.device)
-    for part, moment, gradient in zip(parts, moments, tokens.grad.split([len(p) for p in pieces]), strict=True):
+    gradients = tokens.grad.split([len(piece.tokens) for piece in pieces])
+    for part, moment, gradient in zip(parts, moments, gradients, strict=True):
         set_random_state(moment)
-        model.encode(part).tokens.backward(gradient)
+        keep(model.encode(part)).tokens.backward(gradient)
     set_random_state(after)
 
 

@@ -11,7 +11,7 @@ from rocl.experiment import Scale, graph, load
 ROOT = Path(__file__).parents[1]
 LIBRARY = sorted((ROOT / "rocl").rglob("*.py"))
 EXPERIMENTS = sorted((ROOT / "experiments").glob("*.py"))
-LIMIT = 5600  # lines of code in rocl, docstrings aside, without its corpora, which are a page each
+LIMIT = 5_700  # lines of code
 
 
 def imports(file: Path) -> set[str]:

@@ -18,7 +18,7 @@ from rocl.data import batches
 from rocl.errors import UserError
 from rocl.experiment import Experiment, Scale, graph
 from rocl.losses import classify
-from rocl.models.heads import Model, classification_head, linear, mean
+from rocl.models.heads import Model, classification_head, first, first_tokens, linear, mean
 
 
 def build(tasks, done, *, checkpoint):
@@ -34,6 +34,16 @@ def by_row(model, encoded, batch, progress):
 def by_group(model, encoded, batch, progress):
     """Pairs of rows whose vectors should not point the same way: no sum over rows."""
     vectors = torch.nn.functional.normalize(mean(encoded), dim=-1)  # (R, D)
+    logits = model.heads[batch.task](encoded)
+    return {"pairs": (vectors @ vectors.T).mean(), "gold": classify(logits, batch.columns["labels"], kind=batch.kind)}
+
+
+def all_tokens(encoded):
+    return encoded
+
+
+def by_first(model, encoded, batch, progress):
+    vectors = torch.nn.functional.normalize(first(encoded), dim=-1)  # (R, D)
     logits = model.heads[batch.task](encoded)
     return {"pairs": (vectors @ vectors.T).mean(), "gold": classify(logits, batch.columns["labels"], kind=batch.kind)}
 
@@ -60,17 +70,28 @@ def gradients(experiment: Experiment, seed: int = 1) -> torch.Tensor:
 @pytest.mark.parametrize("budget", [1, 30, 60])
 @pytest.mark.parametrize("objective", [by_row, by_group])
 def test_cutting_a_step_into_micro_batches_changes_no_gradient(tmp_path, objective, budget):
-    whole = made(tmp_path, dropout=0.0, objective=objective, together=objective is by_group, token_budget=10_000)
+    together = all_tokens if objective is by_group else None
+    whole = made(tmp_path, dropout=0.0, objective=objective, together=together, token_budget=10_000)
     one, many = gradients(whole), gradients(replace(whole, token_budget=budget))
     assert one.abs().max() > 1e-3
     torch.testing.assert_close(many, one, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("budget", [1, 30, 10_000])
+def test_first_tokens_alone_are_enough_for_an_objective_that_asks_for_no_others(tmp_path, budget):
+    plain = made(tmp_path, dropout=0.0, objective=by_first, together=all_tokens, token_budget=10_000)
+    expected = gradients(plain)
+    assert expected.abs().max() > 1e-3
+    torch.testing.assert_close(
+        gradients(replace(plain, together=first_tokens, token_budget=budget)), expected, rtol=1e-4, atol=1e-6
+    )
+
+
 def test_the_second_pass_over_a_group_drops_what_the_first_dropped(tmp_path, monkeypatch):
     """With dropout, the gradient through two passes is that of one pass over the same parts with the graph kept."""
-    experiment = made(tmp_path, dropout=0.5, objective=by_group, together=True, token_budget=60)
+    experiment = made(tmp_path, dropout=0.5, objective=by_group, together=all_tokens, token_budget=60)
 
-    def in_one_pass(model, whole, parts, judge):
+    def in_one_pass(model, whole, parts, keep, judge):
         tokens = torch.cat([model.encode(part).tokens for part in parts])
         judge([(whole, train.Encoded(tokens, whole.starts, whole.rows, None))])
 

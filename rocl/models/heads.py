@@ -106,6 +106,12 @@ def mean(encoded: Encoded) -> Tensor:
     return texts(encoded._replace(starts=encoded.starts[encoded.rows]))
 
 
+def first_tokens(encoded: Encoded) -> Encoded:
+    """The same with nothing left of a text but its first token; twice is as once."""
+    starts = torch.arange(len(encoded.starts), device=encoded.starts.device)
+    return encoded._replace(tokens=encoded.tokens[encoded.starts[:-1].long()], starts=starts, layers=None)
+
+
 def owners(encoded: Encoded) -> Tensor:
     """The row that each token belongs to, (T,)."""
     lengths = encoded.starts[encoded.rows].long().diff()  # (R,)
