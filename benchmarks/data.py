@@ -7,6 +7,7 @@ tokenizer has made before, as a dataset's rows are, and pads them; reading them 
 """
 
 import importlib.metadata
+import statistics
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ FULL = {"texts": 20_000, "batch": 32, "longest": 256, "rounds": 5}
 SHORT = {"texts": 2_000, "batch": 32, "longest": 256, "rounds": 3}
 
 
-def made_up(tokenizer: tokens.Tokenizer, texts: int, longest: int) -> list[Row]:
+def made_up_rows(tokenizer: tokens.Tokenizer, texts: int, longest: int) -> list[Row]:
     lengths = made_up.lengths("tweets", texts, longest)
     ids = np.random.default_rng(0).integers(5, tokenizer.size, lengths.sum())
     parts = np.split(ids, np.cumsum(lengths)[:-1])
@@ -47,25 +48,30 @@ def collator(
 
 def run(*, texts: int, batch: int, longest: int, rounds: int) -> None:
     tokenizer = tokens.tokenizer(TOKENIZER)
-    rows = made_up(tokenizer, texts, longest)
+    rows = made_up_rows(tokenizer, texts, longest)
     orders = np.random.default_rng(0).permutation(texts)[: texts // batch * batch].reshape(-1, batch)
+    collate = collator(tokenizer, rows, orders, longest)
     with tempfile.TemporaryDirectory() as folder:
         table = made_up.table("tweets", tokens.pack(rows, tokenizer, longest, Path(folder)), 7)
-        works = {
-            "tokenise": lambda: tokens.pack(rows, tokenizer, longest, None),
-            "open what was stored": lambda: tokens.pack(rows, tokenizer, longest, Path(folder)),
-            "pack batches": lambda: [table.batch(order) for order in orders],
-            "Hugging Face's collator": collator(tokenizer, rows, orders, longest),
-        }
-        seconds = measure.timed({name: work for name, work in works.items() if work}, rounds)
         total, batched = int(table.lengths.sum()), int(table.lengths[orders].sum())
-    results = []
-    for name in works:
-        count = total if name in ("tokenise", "open what was stored") else batched
-        speed = count / np.median(seconds[name]) if name in seconds else None
-        results.append({"step": name, "tokens": count, **measure.told(seconds.get(name)), "tokens_per_second": speed})
-    versions = {"transformers": importlib.metadata.version("transformers")} if seconds.get(list(works)[3]) else {}
-    measure.tell("data", results, texts=texts, batch=batch, **versions)
+        works = {
+            "tokenise": (total, lambda: tokens.pack(rows, tokenizer, longest, None)),
+            "open what was stored": (total, lambda: tokens.pack(rows, tokenizer, longest, Path(folder))),
+            "pack batches": (batched, lambda: [table.batch(order) for order in orders]),
+            "Hugging Face's collator": (batched, collate),
+        }
+        seconds = measure.timed({name: work for name, (_, work) in works.items() if work}, rounds)
+    results = [
+        {
+            "step": name,
+            "tokens": count,
+            **measure.told(seconds.get(name)),
+            "tokens_per_second": count / statistics.median(seconds[name]) if work else None,
+        }
+        for name, (count, work) in works.items()
+    ]
+    peer = importlib.metadata.version("transformers") if collate else None
+    measure.tell("data", results, texts=texts, batch=batch, transformers=peer)
 
 
 def main(short: bool) -> None:

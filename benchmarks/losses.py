@@ -21,12 +21,8 @@ from benchmarks import measure
 from rocl import losses
 from rocl.predict import device
 
-WIDTH, KEYS, USUAL, BATCH = (
-    128,
-    4096,
-    7,
-    512,
-)  # vectors' width, keys of a queue, classes and rows while the other varies
+WIDTH, KEYS = 128, 4096  # of vectors; in a queue
+CLASSES, ROWS = 7, 512  # while the other of the two grows
 
 
 @dataclass(frozen=True)
@@ -46,7 +42,7 @@ LOSSES: dict[str, Callable[[Inputs], Tensor]] = {
     "classify, one": lambda x: losses.classify(x.logits, x.gold, kind="one"),
     "classify, many": lambda x: losses.classify(x.logits, x.gold, kind="many"),
     "smooth": lambda x: losses.classify(x.logits, losses.smooth(x.gold, 0.1, kind="one"), kind="one"),
-    "anneal": lambda x: losses.classify(x.logits, losses.anneal(x.gold, losses.soften(x.teacher, kind="one"), 0.5), kind="one"),
+    "anneal": lambda x: losses.classify(x.logits, mixed(x), kind="one"),
     "disagreement, one": lambda x: losses.disagreement(x.logits, x.teacher, kind="one"),
     "disagreement, many": lambda x: losses.disagreement(x.logits, x.teacher, kind="many"),
     "distil, one": lambda x: losses.distil(x.logits, x.teacher, 2.0, kind="one"),
@@ -70,6 +66,11 @@ AMONG_ALL: dict[str, Callable[[Inputs], Tensor]] = {  # every row meets every ot
 }
 FULL = {"rows": (32, 512, 8192), "classes": (2, 100, 1000), "among_all": (1024, 4096, 16384, 65536), "rounds": 7}
 SHORT = {"rows": (512,), "classes": (100,), "among_all": (256, 1024), "rounds": 3}
+
+
+def mixed(x: Inputs) -> Tensor:
+    """Gold and soft labels, half and half, (R, C)."""
+    return losses.anneal(x.gold, losses.soften(x.teacher, kind="one"), 0.5)
 
 
 def gradients(x: Inputs) -> dict[str, Tensor]:
@@ -147,15 +148,17 @@ def run(
 ) -> None:
     lines = []
     for name in names:
-        lines += peaks(name, [(size, USUAL) for size in (among_all if name in AMONG_ALL else rows)])
-        lines += peaks(name, [(BATCH, number) for number in classes]) if name in LOSSES else []
+        lines += peaks(name, [(size, CLASSES) for size in (among_all if name in AMONG_ALL else rows)])
+        lines += peaks(name, [(ROWS, number) for number in classes]) if name in LOSSES else []
     seconds = {}
     for size in dict.fromkeys((line["rows"], line["classes"]) for line in lines if not line["why_not"]):
         alike = [ln["loss"] for ln in lines if (ln["rows"], ln["classes"]) == size and not ln["why_not"]]
-        times = measure.timed({name: prepared(name, *size) for name in alike}, rounds)
+        times = measure.timed({name: prepared(name, *size) for name in alike}, rounds, patience=60)
         seconds |= {(name, *size): values for name, values in times.items()}
-    results = [line | measure.told(seconds.get((line["loss"], line["rows"], line["classes"]))) for line in lines]
-    measure.tell("losses", results, width=WIDTH, keys=KEYS, rounds=rounds)
+    for line in lines:
+        values = seconds.get((line["loss"], line["rows"], line["classes"]))
+        line |= measure.told(values) | {"rounds": len(values or ())}
+    measure.tell("losses", lines, width=WIDTH, keys=KEYS)
 
 
 def main(short: bool) -> None:
