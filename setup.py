@@ -11,7 +11,7 @@ setup(
     description="Text classifiers for a language with little data, with help from a language with much",
     long_description=(HERE / "README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",
-    license="Apache-2.0",
+    license="Apache-2.0 AND CC-BY-NC-SA-4.0",  # the code, and the weights of rocl-tiny
     python_requires=">=3.10",
     packages=find_packages(include=["rocl", "rocl.*"]),
     package_data={"rocl.data.corpora": ["written/*"], "rocl.models": ["rocl-tiny/*", "rocl-tiny/1_Pooling/*"]},

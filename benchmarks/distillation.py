@@ -24,8 +24,8 @@ from rocl.predict import device, precision
 CLASSES = {"tweets": 7, "reviews": 2, "news": 6}
 FULL = {"student": made_up.MINILM, "teacher": made_up.BASE, "rows": 2048, "batch": 32, "longest": 256, "rounds": 20}
 SHORT = {
-    "student": made_up.encoder_size(384, 2, 12),
-    "teacher": made_up.encoder_size(768, 4, 12),
+    "student": made_up.encoder_size(384, 2, 12, 8000),
+    "teacher": made_up.encoder_size(768, 4, 12, 8000),
     "rows": 256,
     "batch": 16,
     "longest": 64,

@@ -32,9 +32,10 @@ def carried_on(tasks, done) -> Model:
 
 def cross_entropy(logits, batch, target=None):
     """Of a row (R,), against its gold labels or another target (R, C); where a task has a column `known`
-    (`rocl.data.mixing.shared`), a row is asked for the labels that it can have alone."""
+    (`rocl.data.mixing.shared`), a row is asked for the labels that it can have alone; a column `weight` multiplies."""
     target = batch.columns["labels"] if target is None else target
-    return classify(logits, target, kind=batch.kind, known=batch.columns.get("known"))
+    loss = classify(logits, target, kind=batch.kind, known=batch.columns.get("known"))
+    return loss * batch.columns["weight"] if "weight" in batch.columns else loss
 
 
 def objective(model, encoded, batch, progress):

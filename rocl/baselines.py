@@ -4,7 +4,10 @@ Both give {split: scores} for dev and test, as `metrics.scores` does, and the sa
 `regressed` give what is behind them. The same regression over an encoder's vectors is a linear probe. C labels.
 """
 
+import sys
+import unicodedata
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 from sklearn.base import clone
@@ -43,10 +46,12 @@ def regressed(task: Task) -> Said:
     One regression a label against the rest, C = 10; of kind "one" the surest label is taken, of kind "many" all that
     reach thresholds tuned on dev.
     """
-    vectorizer = make_union(
-        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, dtype=np.float32),
-        TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True, dtype=np.float32),
-    )
+    options = {"sublinear_tf": True, "dtype": np.float32}
+    characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), **options)
+    words = TfidfVectorizer(token_pattern=words_of_any_script(), ngram_range=(1, 2), **options)
+    analyse = words.build_analyzer()
+    some = any(map(analyse, texts(task, "train")))  # texts of signs alone have no words
+    vectorizer = make_union(words, characters) if some else characters
     train = vectorizer.fit_transform(texts(task, "train")).tocsr()
     linear = LogisticRegression(C=10, solver="liblinear", dual=True, tol=0.01, max_iter=1000, random_state=0)
     said = regression(linear, train, task.gold("train"))
@@ -55,6 +60,13 @@ def regressed(task: Task) -> Said:
     if task.kind == "many" and "dev" in logits:
         thresholds = fit_thresholds(task.gold("dev"), probabilities(logits["dev"], "many"))
     return logits, thresholds
+
+
+@cache
+def words_of_any_script() -> str:
+    """A pattern of words of two letters and more; unlike `\\w` it knows the marks that spell many scripts' vowels."""
+    marks = "".join(c for c in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(c)[0] == "M")
+    return rf"\b\w[\w{marks}]+"
 
 
 def probe(train: np.ndarray, gold: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:

@@ -6,6 +6,7 @@ python -m rocl.check experiments/mtkd.py --scale small
 import sys
 import textwrap
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -101,7 +102,10 @@ def judge_rows(task: Task, facts: Mapping) -> Iterator[Finding]:
     if not rows:
         yield True, "no training rows; look at the corpus, and at what cuts it"
     if not splits["dev"]["rows"] and task.metric:
-        yield True, "no dev rows, by which the best weights are chosen; draw some with rocl.data.splits.draw"
+        yield (
+            True,
+            "no dev rows, by which the best weights are chosen; there may be too few rows (or groups) to draw from",
+        )
     if not splits["test"]["rows"]:
         yield False, "no test rows: there will be no test scores"
     for split, of in splits.items():
@@ -115,7 +119,10 @@ def judge_rows(task: Task, facts: Mapping) -> Iterator[Finding]:
             yield False, f"{bare} {split} rows have no label: they teach nothing, and no answer to them is right"
     for split, leaks in facts["leaks"].items():
         if leaks:
-            yield False, f"{leaks} training texts also stand in {split}; drop_leaks=True takes them out of train"
+            yield (
+                False,
+                f"{leaks} training texts also stand in {split}; drop_leaks=True takes them out (Task; CHOICES)",
+            )
     if facts["conflicts"]:
         yield False, f"{facts['conflicts']} training texts occur with different labels"
     for name, column in task.columns.items():
@@ -129,6 +136,8 @@ def judge_rows(task: Task, facts: Mapping) -> Iterator[Finding]:
     if len(task.labels) < 2:
         yield True, f"{len(task.labels)} label is declared; there must be two to tell apart"
         return
+    if alike := [name for name, times in Counter(label.casefold() for label in task.labels).items() if times > 1]:
+        yield False, f"labels that differ in case alone are different labels: {alike[0]!r}; write them alike"
     gold = np.eye(len(task.labels))
     if task.metric and task.metric not in (known := list(metrics.scores(gold, gold, task.labels, task.kind))):
         yield True, f"for labels of its kind there is no metric {task.metric!r}{hint(task.metric, known)}"
@@ -191,7 +200,7 @@ def runs_table(nodes: Sequence[Node], costs: Mapping[Path, tuple[int, float, flo
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = ["  ".join(f"{cell:{'<<>>>'[n]}{widths[n]}}" for n, cell in enumerate(line)).rstrip() for line in lines]
     how = f"(an estimate: {PROBE} tokens through one layer on this {device().type}; baselines come on top)"
-    return "\n".join([*text, f"about {timedelta(seconds=round(left))} hours of training left {how}"])
+    return "\n".join([*text, f"about {timedelta(seconds=round(left))} (h:mm:ss) of training left {how}"])
 
 
 def cost(experiment: Experiment, packs: Sequence[Packs], config: Config) -> tuple[int, float, float]:

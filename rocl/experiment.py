@@ -202,7 +202,7 @@ def named(value: Any, where: str) -> Any:
 
 def load(file: Path, scale: Scale) -> Experiment:
     """The experiment that a file's function `experiment(scale)` returns."""
-    if not file.is_file():
+    if not file.is_file() or file.suffix != ".py":
         beside = [str(other) for other in file.parent.glob("*.py")]
         raise UserError(f"{file}: no such experiment file{hint(str(file), beside)}")
     file = file.resolve()

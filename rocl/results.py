@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from rocl import baselines, disk, metrics
+from rocl.data import reading
 from rocl.data.statistics import statistics
 from rocl.data.task import Task
 from rocl.decisions import decide, probabilities
@@ -160,15 +161,14 @@ def of_run(run: Path) -> Iterator[tuple[Line, str]]:
 
 def of_file(path: Path) -> Iterator[tuple[Line, str]]:
     """The lines of a file, each with where it is from."""
-    with path.open(encoding="utf-8") as file:
-        for number, text in enumerate(file, 1):
-            where = f"{path}, line {number}"
-            try:
-                line = json.loads(text)
-            except ValueError as error:
-                raise UserError(f"{where}: not JSON ({error}): remove it or write the file again") from None
-            check(line, where)
-            yield line, where
+    for number, text in enumerate(reading.lines(path), 1):
+        where = f"{path}, line {number}"
+        try:
+            line = json.loads(text)
+        except ValueError as error:
+            raise UserError(f"{where}: not JSON ({error}): remove it or write the file again") from None
+        check(line, where)
+        yield line, where
 
 
 def check(line: Line, where: str) -> None:
@@ -187,6 +187,8 @@ def check(line: Line, where: str) -> None:
         raise UserError(f"{where}: it has no {missing[0]!r}: lines are what python -m rocl.report --lines writes")
     if "predicted" not in line:
         return
+    if missing := [name for name in ("labels", "rows", "gold") if name not in line]:
+        raise UserError(f"{where}: it has predictions and no {missing[0]!r}: take the original")
     gold, predicted = line["gold"].split(" "), line["predicted"].split(" ")
     right = sum(map(str.__eq__, gold, predicted)) / len(gold)
     if len(gold) != len(predicted) or abs(right - line["test"]["accuracy"]) > 1e-9:

@@ -2,11 +2,12 @@
 
 import json
 import random
+import re
 
 import numpy as np
 import pytest
 
-from rocl.baselines import majority, probe, tfidf
+from rocl.baselines import majority, probe, tfidf, words_of_any_script
 from rocl.data.corpus import Corpus, Row
 from rocl.data.task import Task, sample
 
@@ -93,3 +94,20 @@ def test_a_probe_does_not_mind_the_scale_of_a_direction():
     one = probe(vectors, gold)(vectors)
     two = probe(vectors * [1e-3, 1, 1e3, 1] + 5, gold)(vectors * [1e-3, 1, 1e3, 1] + 5)
     np.testing.assert_allclose(one, two, rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("words", [("😀 😃", "😡 😠"), ("好", "坏"), ("बहुत अच्छी", "बहुत बुरी")])
+def test_texts_of_any_script_and_of_signs_alone_are_told_apart(words):
+    splits = {
+        split: [Row(f"{split}{n}", (words[n % 2],), ("ab"[n % 2],)) for n in range(size)]
+        for split, size in (("train", 20), ("dev", 4), ("test", 4))
+    }
+    corpus = Corpus(name="signs", language="xx", labels=("a", "b"), kind="one", licence="none", read=lambda _: splits)
+    assert tfidf(Task(name="signs", corpus=corpus))["test"]["accuracy"] == 1.0
+
+
+def test_a_word_keeps_the_marks_that_spell_its_vowels_and_latin_words_are_what_they_were():
+    pattern = re.compile(words_of_any_script())
+    assert pattern.findall("बहुत अच्छी") == ["बहुत", "अच्छी"]
+    latin = "Ce zi minunată, nu-mi vine să cred! 3.5 a I o'clock"
+    assert pattern.findall(latin) == re.findall(r"(?u)\b\w\w+\b", latin)

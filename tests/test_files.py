@@ -130,6 +130,7 @@ MISTAKES = [
     ("a.csv", "text,label\na\n", "a.csv, row 2: 1 columns, expected 2"),
     ("a.csv", "post,label\na,b\n", "a.csv, row 1: no column 'text': say which of post, label it is"),
     ("a.csv", "texts,label\na,b\n", "row 1: no column 'text' (did you mean texts?)"),
+    ("a.csv", "text;label\na;b\n", "row 1: no column 'text': its columns are divided by ';': save it with commas"),
     ("a.csv", "text,label,label\na,b,c\n", "row 1: two columns are called 'label'"),
     ("a.csv", "text,label\n  ,b\n", "row 2: the text is empty or no text: fill it, or remove the row"),
     ("a.csv", "text,label\na,\n", "row 2: the label is no name: fill it"),
@@ -215,6 +216,29 @@ def test_a_list_of_labels_that_is_none_of_names_is_refused(tmp_path, field):
     path = put(tmp_path / "a.jsonl", json.dumps({"text": "t", "label": field}))
     with pytest.raises(UserError, match="row 1: the label is no name: write names or a JSON list"):
         files(path, language="en", many=True)
+
+
+def test_numbers_may_be_labels_and_empty_lines_are_none(tmp_path):
+    path = put(tmp_path / "a.jsonl", '{"text": "t", "label": [1, 2]}\n\n{"text": "u", "label": "[2]"}\n')
+    corpus = files(path, language="en", many=True)
+    assert corpus.labels == ("1", "2")
+    assert sorted(row.labels for rows in corpus.splits.values() for row in rows) == [("1", "2"), ("2",)]
+
+
+def test_split_files_of_other_names_are_told_and_two_of_one_split_refused(tmp_path):
+    for name in ("train", "development", "testing"):
+        put(tmp_path / f"x_{name}.csv", CSV)
+    note = files(tmp_path / "x_{split}.csv", language="en").note
+    assert "not read: x_development.csv, x_testing.csv (call them test, dev)" in note
+    for name in ("dev", "valid"):
+        put(tmp_path / f"x_{name}.csv", CSV)
+    with pytest.raises(UserError, match=r"x_dev.csv and .*x_valid.csv: both are dev: remove or rename one"):
+        files(tmp_path / "x_{split}.csv", language="en")
+
+
+def test_an_empty_separator_is_refused(tmp_path):
+    with pytest.raises(UserError, match="separator is empty"):
+        files(put(tmp_path / "a.csv", CSV), language="en", many=True, separator="")
 
 
 @pytest.mark.parametrize("weight", ["-1", "nan", "inf", "a lot", ""])

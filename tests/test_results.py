@@ -262,6 +262,15 @@ def test_a_table_is_named_by_its_baseline_though_a_system_learned_from_more():
     assert found(rows, task="emotion", system="Ro-BERT", metric="micro_f1")["mean"] == 0.668
 
 
+def test_a_file_of_lines_that_is_no_utf8_or_lacks_what_was_gold_is_told(tmp_path):
+    (tmp_path / "a.jsonl").write_text(json.dumps(study()[2]), encoding="utf-16")
+    with pytest.raises(UserError, match="a.jsonl, row 1: not UTF-8"):
+        results.read([tmp_path / "a.jsonl"])
+    written(tmp_path / "b.jsonl", [without(study()[2], "gold")])
+    with pytest.raises(UserError, match="b.jsonl, line 1: it has predictions and no 'gold'"):
+        results.read([tmp_path / "b.jsonl"])
+
+
 def test_a_verdict_from_one_seed_says_so():
     (shown,) = [
         row for row in comparison.compare(study()[:3]) if row["system"] == "mtkd" and row["metric"] == "accuracy"

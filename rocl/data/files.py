@@ -1,5 +1,6 @@
 """A corpus of your own, in any language: CSV, TSV or JSON lines, plain, .gz or .xz."""
 
+import glob
 import json
 import math
 from collections import Counter
@@ -56,6 +57,8 @@ def files(
     named = {ours: theirs for ours, theirs in named.items() if theirs}
     if len(set(named.values())) < len(named):
         raise UserError(f"{path}: {', '.join(f'{o}={t!r}' for o, t in named.items())}: give each a column of its own")
+    if not separator:
+        raise UserError(f"{path}: separator is empty: give what stands between labels, or write them as a JSON list")
     paths, splits, where = _paths(path), {}, {}
     for split, file in paths.items():
         splits[split] = []
@@ -71,6 +74,7 @@ def files(
             have = f"no training row has the label {strange[0]!r}{hint(strange[0], labels)}"
             raise UserError(f"{where[row.id]}: {have}: mend it, or add training rows of it")
     drawn = [split for split in DRAWN if split not in paths]
+    others = sorted(set(_alike(path)) - set(paths.values())) if drawn else []
     for split in drawn:
         splits[split], splits["train"] = _drawn(splits["train"], DRAWN[split], seed, folded if id is None else _id)
     return Corpus(
@@ -79,7 +83,8 @@ def files(
         labels=tuple(labels),
         kind="many" if many else "one",
         licence=licence,
-        note=f"{' and '.join(drawn)} drawn out of {paths['train'].name} by seed {seed}" if drawn else "",
+        note=f"{' and '.join(drawn)} drawn out of {paths['train'].name} by seed {seed}" * bool(drawn)
+        + f"; not read: {', '.join(other.name for other in others)} (call them {', '.join(drawn)})" * bool(others),
         read=partial(_given, {split: splits[split] for split in NAMES}),
     )
 
@@ -107,9 +112,18 @@ def _paths(path: str | Path) -> dict[str, Path]:
     path, paths = str(Path(path).expanduser()), {}
     for split, names in NAMES.items() if "{split}" in path else ():
         some = [Path(path.replace("{split}", name)) for name in names]
-        if found := [file for file in some if file.exists() or split == "train"]:
+        found = [file for file in some if file.exists()] or some[: split == "train"]
+        if len(found) > 1:
+            raise UserError(f"{found[0]} and {found[1]}: both are {split}: remove or rename one")
+        if found:
             paths[split] = found[0]
     return paths or {"train": Path(path)}
+
+
+def _alike(path: str | Path) -> Iterator[Path]:
+    """The files that stand where "{split}" is anything."""
+    path = Path(path).expanduser()
+    return path.parent.glob(glob.escape(path.name).replace("{split}", "*")) if "{split}" in path.name else iter(())
 
 
 def _records(path: Path, named: Mapping[str, str]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -126,6 +140,8 @@ def _records(path: Path, named: Mapping[str, str]) -> Iterator[tuple[int, dict[s
             raise bad(path, 1, f"two columns are called {twice[0]!r}: rename one")
         if absent := [column for column in named.values() if column not in header]:
             have = f"no column {absent[0]!r}{hint(absent[0], header)}"
+            if len(header) == 1 and (signs := [sign for sign in (";", "\t", "|") if sign in header[0]]):
+                raise bad(path, 1, f"{have}: its columns are divided by {signs[0]!r}: save it with commas, or as .tsv")
             raise bad(path, 1, f"{have}: say which of {', '.join(header)} it is")
         rows = ((number, dict(zip(header, record, strict=True))) for number, record in fields)
     else:
@@ -140,6 +156,8 @@ def _records(path: Path, named: Mapping[str, str]) -> Iterator[tuple[int, dict[s
 
 def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in enumerate(lines(path), 1):
+        if not line.strip():
+            continue  # as in .csv
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
@@ -154,8 +172,10 @@ def _row(path: Path, default: str, many: bool, separator: str, number: int, reco
     texts = texts if isinstance(texts, list) else [texts]
     if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
         raise bad(path, number, "the text is empty or no text: fill it, or remove the row")
-    if many and isinstance(labels, str):
-        labels = [name.strip() if isinstance(name, str) else name for name in _listed(labels, separator)]
+    if many and isinstance(labels, str | list):
+        labels = _listed(labels, separator) if isinstance(labels, str) else labels
+        labels = [str(name) if isinstance(name, int) else name for name in labels]
+        labels = [name.strip() if isinstance(name, str) else name for name in labels]
         labels = [name for name in labels if name != ""]
     elif not many:
         labels = [labels.strip() if isinstance(labels, str) else str(labels) if isinstance(labels, int) else labels]
@@ -178,7 +198,7 @@ def _listed(labels: str, separator: str) -> list[str]:
     if not labels.lstrip().startswith("["):
         return labels.split(separator)
     try:
-        return [str(label) if isinstance(label, int) else label for label in json.loads(labels)]
+        return json.loads(labels)
     except (ValueError, RecursionError):
         return [None]  # which is no name
 

@@ -1,0 +1,61 @@
+"""Proves that a study of your own corpus uses its weights, its twin and what you choose, and keeps test texts unseen."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import tiny
+import torch
+
+from experiments import own, single
+from rocl.data.corpus import Row
+from rocl.errors import UserError
+from rocl.experiment import Scale, graph
+
+
+def corpus(*, weight=None, words="own"):
+    """Forty rows of two labels, split by tens; of training rows perhaps with a weight."""
+    splits = {}
+    for split, size in (("train", 20), ("dev", 10), ("test", 10)):
+        extras = [{"weight": weight * (n % 3)} if weight and split == "train" else {} for n in range(size)]
+        splits[split] = [
+            Row(f"{split}{n}", (f"{words} {split} {n}",), ("ab"[n % 2],), extra) for n, extra in enumerate(extras)
+        ]
+    return replace(tiny.task("one").corpus, name=words, labels=("a", "b"), read=lambda _: splits)
+
+
+def compared(tmp_path, *arguments, **options):
+    study = own.compared(Scale.SAMPLE, *arguments, max_length=16, epochs=1, **options)
+    return {node.experiment.name: node for node in graph(study, Scale.SAMPLE, 1, tmp_path, tmp_path / "a.py")}
+
+
+def test_the_systems_are_called_what_the_guide_calls_them(tmp_path):
+    assert {"alone", "after-the-twin", "student"} < set(compared(tmp_path, corpus(), corpus(words="twin")))
+    assert set(compared(tmp_path, corpus(), None)) == {"alone", "student", "own"}
+
+
+def test_the_weight_of_a_row_multiplies_its_loss(tmp_path):
+    (task,) = compared(tmp_path, corpus(weight=0.5), None)["alone"].experiment.tasks
+    assert task.columns["weight"].tolist() == [0.5 * (n % 3) for n in range(20)]
+    torch.manual_seed(0)
+    logits, labels = torch.randn(20, 2), torch.eye(2)[torch.arange(20) % 2]
+    weight = torch.from_numpy(task.columns["weight"])
+    plain, weighted = (
+        SimpleNamespace(kind="one", columns={"labels": labels} | more) for more in ({}, {"weight": weight})
+    )
+    torch.testing.assert_close(
+        single.cross_entropy(logits, weighted), weight * single.cross_entropy(logits, plain), rtol=0, atol=0
+    )
+    assert "weight" not in compared(tmp_path, corpus(), None)["alone"].experiment.tasks[0].columns
+
+
+def test_a_twin_that_holds_test_texts_is_refused(tmp_path):
+    rows = {"train": corpus().splits["test"][:3], "dev": [], "test": []}
+    with pytest.raises(UserError, match="seen: 3 training texts stand in dev or test of own: take them out"):
+        compared(tmp_path, corpus(), replace(corpus(), name="seen", read=lambda _: rows))
+
+
+def test_an_encoder_and_dropped_leaks_are_choices(tmp_path):
+    chosen = tiny.checkpoint(tmp_path / "encoder")
+    found = compared(tmp_path, corpus(), None, encoder=chosen, drop_leaks=True)["alone"].experiment
+    assert found.model.keywords["checkpoint"] == chosen and found.tasks[0].drop_leaks
