@@ -1,4 +1,4 @@
-"""Proves that a study of your own corpus uses its weights, its twin and what you choose, and keeps test texts unseen."""
+"""Proves that a study of your own corpus uses its weights, its twin and what you choose, and sees no test text."""
 
 from dataclasses import replace
 from types import SimpleNamespace
