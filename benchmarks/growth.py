@@ -101,14 +101,16 @@ def first_step(folder: Path, config: Config, point: Point) -> Callable[[], int]:
 
 
 def picture(lines: Sequence[Mapping], columns: Sequence[str], up: str) -> np.ndarray:
-    """Curves of a value and the ends of its bar, from the smallest to the largest size. Both axes are logarithms over
-    that of the whole growth in size: what grows with the size goes up the diagonal, what does not stays at 0."""
-    curves = {}
-    for what in dict.fromkeys(line["what"] for line in lines if line[columns[0]]):
+    """Curves of a value and the ends of its bar, from the smallest to the largest size. Both axes are logarithms: what
+    is as steep as the line called linear grows with the size, what does not grow stays at 0."""
+    curves = {"linear": np.array([[0.0] * 4, [1.0] * 4])}
+    for what in dict.fromkeys(line["what"] for line in lines):
         own = [line for line in lines if line["what"] == what]
         values = np.log([[line["size"], *(line[column] for column in columns)] for line in own])  # (P, 4)
         curves[what] = (values - values[0, [0, 1, 1, 1]]) / (values[-1, 0] - values[0, 0])
-    return pictures.chart(curves, "growth in size, of all of it", up, {0: "smallest", 1: "largest"}, diagonal=True)
+    top = max(curve[:, 1:].max() for curve in curves.values())
+    curves = {what: curve / [1, top, top, top] for what, curve in curves.items()}
+    return pictures.chart(curves, "size (log)", f"{up}, of the largest (log)", {0: "smallest", 1: "largest"})
 
 
 def run(*, config: Config, grow: Mapping[str, Sequence[int]], rounds: int, out: Path = Path("runs/benchmarks")) -> None:
@@ -126,10 +128,10 @@ def run(*, config: Config, grow: Mapping[str, Sequence[int]], rounds: int, out: 
             points = {size: AXES[what](size) for size in sizes}
             seconds = measure.timed({n: step(folder, config, points[n]) for n in points}, rounds)
             add(what, seconds, {n: measure.peak(first_step, folder, config, points[n]) for n in points})
-    orders = {size: partial(batches.proportional, [size], 0, 0, 1) for size in grow["rows"]}
-    add("order of a pass", measure.timed(orders, rounds), dict.fromkeys(orders))
     charts = [picture(lines, ("ms", "lowest_ms", "highest_ms"), "growth of time")]
     charts += [picture([line for line in lines if line["mib"]], ("mib", "mib", "mib"), "growth of memory")]
+    orders = {size: partial(batches.proportional, [size], 0, 0, 1) for size in grow["rows"]}
+    add("order of a pass", measure.timed(orders, rounds), dict.fromkeys(orders))
     width = max(chart.shape[1] for chart in charts)
     charts = [np.pad(c, ((0, 0), (0, width - c.shape[1]), (0, 0)), constant_values=255) for c in charts]
     out.mkdir(parents=True, exist_ok=True)

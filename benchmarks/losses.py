@@ -2,10 +2,10 @@
 
 python -m benchmarks.losses [--short]
 
-Memory is what forward and backward take beyond the inputs, gradients of the inputs included. A size at which a loss is
-expected to need more than half of all memory is not run, and the expectation is told. `ramp`, `annealed_scale` (numbers
-of time) and `clip` (of a critic's weights) take nothing that grows with the rows and are left out. For
-`masked_language` rows are masked tokens and classes the vocabulary.
+Memory is what forward and backward take beyond the inputs, gradients of the inputs included; less than a MiB may fit
+into what the process had already. A size at which a loss is expected to need more than half of all memory is not run,
+and the expectation is told. `ramp`, `annealed_scale` (numbers of time) and `clip` (of a critic's weights) take nothing
+that grows with the rows and are left out. For `masked_language` rows are masked tokens and classes the vocabulary.
 Letters: R rows, C classes, D width, K keys, P parameters.
 """
 

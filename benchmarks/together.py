@@ -1,6 +1,6 @@
 """Memory of a contrastive step of thousands of texts: the loop's two passes beside one pass over 256.
 
-    python benchmarks/together.py              a table, and as the last line one JSON object
+    python -m benchmarks.together              a table, and as the last line one JSON object
 
 Each batch takes its step in a process of its own, whose largest resident set (on a GPU: allocated memory) is told above
 that of the same process before the step. All rows of a step stand against each other (supervised contrast); what the
@@ -16,8 +16,8 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from throughput import MINILM, table
 
+from benchmarks.throughput import MINILM, table
 from rocl import runs, train
 from rocl.experiment import Experiment
 from rocl.losses import supervised_contrastive
@@ -61,12 +61,12 @@ def step(rows: int, budget: int) -> Callable[[], torch.Tensor]:
 
 def measured(rows: int) -> dict[str, float]:
     """What a step of so many rows takes, in a process of its own."""
-    command = [sys.executable, __file__, str(rows)]
+    command = [sys.executable, "-m", "benchmarks.together", str(rows)]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
 
 
 def main() -> None:
-    if len(sys.argv) > 1:
+    if sys.argv[1:] and sys.argv[1].isdecimal():  # one of its own processes
         take = step(int(sys.argv[1]), BUDGET)
         before = peak()
         take()

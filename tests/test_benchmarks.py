@@ -2,6 +2,7 @@
 memory and the slow attention are right, and that a benchmark that fails does not hide the others."""
 
 import json
+import re
 import sys
 
 import numpy as np
@@ -203,11 +204,16 @@ def test_a_failure_does_not_hide_the_others(capfd):
         "endless": [sys.executable, "-c", "import time; print('begun', flush=True); time.sleep(60)"],
         "wordy": [sys.executable, "-c", "print('no JSON')"],
     }
-    results, rows = every.everything(commands, limit=4.0)
+    results, rows = every.everything(commands, limit=3.0)
     assert results == {"good": {"x": 1}, "bad": None, "endless": None, "wordy": None}
     assert [row[2].split()[0] for row in rows] == ["done", "ended", "stopped", "its"]
     printed = capfd.readouterr().out
     assert all(word in printed for word in ("table", "half", "begun", "no JSON"))
+
+
+def test_rocl_needs_no_benchmark():
+    for file in (every.ROOT / "rocl").rglob("*.py"):
+        assert not re.search(r"^\s*(from|import) benchmarks\b", file.read_text("utf-8"), re.M), file
 
 
 def test_all_benchmarks_are_run():
