@@ -111,17 +111,16 @@ def adversarial(scale: Scale, part: str) -> Experiment:
     return then(scale, setting(scale).romanian[part], english(scale, part, f"{part}-en-adversarial"))
 
 
-def critic(scale: Scale, part: str, **changes) -> Experiment:
+def critic(scale: Scale, part: str, name: str = "critic", **changes) -> Experiment:
     model = partial(with_critic, start=alone(scale, setting(scale).english[part]).model)
     values = {"loss": farther, "steps": five, "learning_rate": 5e-4, "after": clip}
     inner = Inner(heads=["critic"], **values | changes)
-    name = f"{part}-en-critic" if inner.after else f"{part}-en-critic-with-penalty"
-    before = english(scale, part, name, model=model, objective=near, inner=inner)
+    before = english(scale, part, f"{part}-en-{name}", model=model, objective=near, inner=inner)
     return then(scale, setting(scale).romanian[part], before)
 
 
 def penalised(scale: Scale, part: str) -> Experiment:
-    return critic(scale, part, loss=farther_within_slope, after=None)
+    return critic(scale, part, "critic-with-penalty", loss=farther_within_slope, after=None)
 
 
 def cooperative(scale: Scale, part: str) -> Experiment:

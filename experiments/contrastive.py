@@ -20,6 +20,7 @@ from rocl.data.task import Task
 from rocl.experiment import Experiment, Scale
 from rocl.losses import supervised_contrastive
 from rocl.models.heads import first, first_tokens, outputs
+from rocl.probes import cosine_distances
 
 
 def mixture(model, encoded, batch, progress, *, share: float = 0.9, temperature: float = 0.3):
@@ -45,9 +46,8 @@ def alike(model, encoded, batch, progress, *, temperature: float = 0.3):
 def apart(model, table) -> dict[str, float]:
     """How much nearer texts of one label are to each other than to the rest: a difference of mean cosines."""
     vectors, gold = outputs(model, table, first), table.columns["labels"]
-    x = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    near, alike_ = x @ x.T, gold @ gold.T > 0  # (N, N) each
-    others = ~np.eye(len(x), dtype=bool)
+    near, alike_ = 1 - cosine_distances(vectors, vectors), gold @ gold.T > 0  # (N, N) each
+    others = ~np.eye(len(near), dtype=bool)
     one, two = near[alike_ & others], near[~alike_]
     return {"apart": float(one.mean() - two.mean()) if len(one) and len(two) else 0.0}
 

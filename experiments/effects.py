@@ -18,7 +18,6 @@ from experiments.scales import PARTS, meanings, setting
 from experiments.single import alone
 from rocl.data.task import Task, sample
 from rocl.experiment import Experiment, Scale
-from rocl.metrics import retrieval
 from rocl.models.heads import first, outputs
 from rocl.probes import class_distances, language_probe
 
@@ -28,8 +27,7 @@ def judge(model, table, *, twin: Task, names: dict[str, str]) -> dict[str, float
     far labels lie apart. `names` are the twin's labels by what the task calls them."""
     task = table.task
     if not task.labels:
-        vectors = outputs(model, table, lambda encoded: pairs.sides(encoded).flatten(1))  # (N, 2 D)
-        return retrieval(*np.split(vectors, 2, axis=1))
+        return pairs.judge(model, table)
     other = model.table(twin, "dev")
     held = [outputs(model, each, first) for each in (table, other)]  # (N, D) each
     fit = [outputs(model, model.table(sample(each, 1000), "train"), first) for each in (task, twin)]

@@ -44,7 +44,7 @@ def meeting(model, encoded, batch, progress, *, weight: float = 10.0):
 
 
 def judge(model, table) -> dict[str, float]:
-    """How often a sentence finds its translation."""
+    """How often a text finds the other one of its row: a sentence its translation."""
     vectors = outputs(model, table, lambda encoded: sides(encoded).flatten(1))  # (N, 2 D)
     return retrieval(*np.split(vectors, 2, axis=1))
 

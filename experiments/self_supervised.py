@@ -8,16 +8,14 @@ translation service, back-translations take the place of EDA: `partial(back_tran
 from dataclasses import replace
 from functools import partial
 
-import numpy as np
-
 from experiments.multistage import then
+from experiments.pairs import judge
 from experiments.scales import PARTS, setting
 from experiments.single import alone
 from rocl.data.augment import eda, views
 from rocl.experiment import Experiment, Scale
 from rocl.losses import momentum_contrast
-from rocl.metrics import retrieval
-from rocl.models.heads import Model, Momentum, by_text, first, mlp, outputs
+from rocl.models.heads import Model, Momentum, by_text, first, mlp
 
 
 def with_memory(tasks, done, *, start, width: int, keys: int) -> Model:
@@ -37,12 +35,6 @@ def objective(model, encoded, batch, progress, *, temperature: float = 0.07):
     return {"contrast": sum(both) / 2}
 
 
-def judge(model, table) -> dict[str, float]:
-    """How often a view finds the other one of its text."""
-    vectors = outputs(model, table, lambda encoded: first(by_text(encoded)).unflatten(0, (-1, 2)).flatten(1))
-    return retrieval(*np.split(vectors, 2, axis=1))
-
-
 def contrasted(scale: Scale, part: str, *, keys: int = 6720, width: int = 128) -> Experiment:
     task = setting(scale).romanian[part]
     base = alone(scale, task)
@@ -52,7 +44,7 @@ def contrasted(scale: Scale, part: str, *, keys: int = 6720, width: int = 128) -
         tasks=[views(task, partial(eda, alpha=0.2))],
         model=partial(with_memory, start=base.model, width=width, keys=keys),
         objective=objective,
-        judge=judge,
+        judge=judge,  # how often a view finds the other one of its text
     )
     return then(scale, task, before)
 

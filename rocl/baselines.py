@@ -4,10 +4,7 @@ Both give {split: scores} for dev and test, as `metrics.scores` does, and the sa
 `regressed` give what is behind them. The same regression over an encoder's vectors is a linear probe. C labels.
 """
 
-import sys
-import unicodedata
 from collections.abc import Callable
-from functools import cache
 
 import numpy as np
 from sklearn.base import clone
@@ -17,6 +14,7 @@ from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import StandardScaler
 
 from rocl.data.task import Task
+from rocl.data.text import characters
 from rocl.metrics import DRAWS, fit_thresholds, probabilities, scores
 
 Scores = dict[str, dict[str, float]]
@@ -62,11 +60,9 @@ def regressed(task: Task) -> Said:
     return logits, thresholds
 
 
-@cache
 def words_of_any_script() -> str:
     """A pattern of words of two letters and more; unlike `\\w` it knows the marks that spell many scripts' vowels."""
-    marks = "".join(c for c in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(c)[0] == "M")
-    return rf"\b\w[\w{marks}]+"
+    return rf"\b\w[\w{characters('M')}]+"
 
 
 def probe(train: np.ndarray, gold: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:

@@ -273,7 +273,7 @@ def main(arguments: Sequence[str]) -> None:
         raise UserError("texts and --file: give one of them")
     if options.file and (options.file.is_dir() or not options.file.exists()):
         raise UserError(f"{options.file}: no such file")
-    if folders := [text for text in options.texts if (Path(text) / "run.json").exists()]:
+    if folders := [text for text in options.texts if os.path.exists(os.path.join(text, "run.json"))]:
         raise UserError(f"{folders[0]} is a run too, and no text: give one run (a pattern may name several)")
     if options.file and options.file.suffix in (".csv", ".tsv", ".gz", ".xz"):
         raise UserError(f'{options.file}: write its texts one a line, or as JSON lines with a "text", unpacked')

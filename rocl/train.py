@@ -177,8 +177,7 @@ def backward(
     def judge(pieces: Sequence[tuple[batches.Batch, Encoded]]) -> None:
         loss = torch.zeros((), device=model.device)
         for batch, encoded in pieces:
-            kept = experiment.together(encoded) if experiment.together else encoded
-            terms = experiment.objective(model, kept, batch, progress)
+            terms = experiment.objective(model, encoded, batch, progress)
             told.append((batch, terms))
             mean = sum(term.mean() for term in terms.values() if isinstance(term, Tensor))
             loss = loss + mean * len(batch.row_ids) / len(pairs)
@@ -199,22 +198,20 @@ def backward(
             parts = []
         for part in parts:
             if at_once and sum(len(batch.ids) for batch in (*at_once, part)) > experiment.token_budget:
-                judge(encode(model, at_once))
+                judge(encode(model, at_once, experiment.together))
                 at_once = []
             at_once.append(part)
         if at_once and experiment.combine:
-            judge(encode(model, at_once))
+            judge(encode(model, at_once, experiment.together))
             at_once = []
         if experiment.combine:
             gradients[table.task.name] = collected(model.encoder)
     if at_once:
-        judge(encode(model, at_once))
+        judge(encode(model, at_once, experiment.together))
     if experiment.combine:
-        together = combined(experiment, model.encoder, gradients, np.random.default_rng([seed, state.step, 2]))
-        finite = {
-            name: value for name, value in together.items() if math.isfinite(value)
-        }  # not under too large a scale
-        for name, value in finite.items():
+        found = combined(experiment, model.encoder, gradients, np.random.default_rng([seed, state.step, 2]))
+        # Under too large a scale gradients are no numbers, nor is what is told of them.
+        for name, value in [(name, value) for name, value in found.items() if math.isfinite(value)]:
             total, weight = state.told.get(f"gradients/{name}", (0.0, 0.0))
             state.told[f"gradients/{name}"] = [total + value, weight + 1]
     note(state, told)
@@ -270,10 +267,13 @@ def combined(
     return told
 
 
-def encode(model: Model, parts: Sequence[batches.Batch]) -> list[tuple[batches.Batch, Encoded]]:
-    """Each batch with its vectors, all encoded in one pass."""
+def encode(
+    model: Model, parts: Sequence[batches.Batch], keep: Callable[[Encoded], Encoded] | None
+) -> list[tuple[batches.Batch, Encoded]]:
+    """Each batch with its vectors, or what `keep` leaves of them, all encoded in one pass."""
     tokens = model.encode(batches.joined(parts)).tokens.split([len(part.ids) for part in parts])
-    return [(part, Encoded(t, part.starts, part.rows, None)) for part, t in zip(parts, tokens, strict=True)]
+    pieces = [Encoded(t, part.starts, part.rows, None) for part, t in zip(parts, tokens, strict=True)]
+    return list(zip(parts, map(keep, pieces) if keep else pieces, strict=True))
 
 
 def encode_together(

@@ -62,7 +62,7 @@ def slow_words(text: str) -> list[str]:
     for stretch in text.split():
         kinds = [unicodedata.category(c)[0] for c in stretch]
         letters = [c.isalnum() for c in stretch]
-        inside = any(c == "." and a and b for a, c, b in zip(letters, stretch[1:], letters[2:], strict=False))
+        inside = any(stretch[n] == "." and letters[n - 1] and letters[n + 1] for n in range(1, len(stretch) - 1))
         after = [stretch[n + 1 + (stretch[n + 1 : n + 2] in ("'", "’", "-")) :][:1] for n in range(len(stretch))]
         colon = any(c in ":;" and a.isalnum() for c, a in zip(stretch, after, strict=True))
         if set(stretch) & SIGNS or "N" in kinds or inside or colon:

@@ -161,6 +161,7 @@ def test_it_starts_without_what_only_training_needs():
 def test_a_second_run_is_no_text_and_a_table_no_file_of_texts(folder, tmp_path, capsys):
     assert command.run(predict.main, [str(folder), str(folder)]) == 2
     assert "is a run too, and no text: give one run" in capsys.readouterr().err
+    assert command.run(predict.main, [str(folder), "a text longer than a name may be " * 200]) == 0
     (tmp_path / "a.csv").write_text("text,label\na,b\n")
     assert command.run(predict.main, [str(folder), "--file", str(tmp_path / "a.csv")]) == 2
     assert "write its texts one a line" in capsys.readouterr().err

@@ -24,6 +24,7 @@ from random import Random
 from rocl.data.corpus import Corpus, Row, Splits
 from rocl.data.reading import bad, lines
 from rocl.data.task import Task, column, folded
+from rocl.data.text import characters
 from rocl.errors import UserError
 
 # What the group `word` finds is a word; what else the pattern finds is left alone, here a stretch between spaces with a
@@ -174,14 +175,10 @@ def pieces(text: str, words: str = WORDS) -> tuple[str, ...]:
 @cache
 def _compiled(words: str) -> tuple[re.Pattern[str], int]:
     try:
-        pattern = re.compile(re.sub(r"\\p\{(\w)\}", _category, words))
+        pattern = re.compile(re.sub(r"\\p\{(\w)\}", lambda kind: characters(kind[1]), words))
         return pattern, pattern.groupindex["word"]
     except (re.error, KeyError) as error:
         raise UserError(f"words={words!r} must be a regular expression with a group (?P<word>...): {error}") from error
-
-
-def _category(kind: re.Match[str]) -> str:
-    return "".join(c for c in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(c).startswith(kind[1]))
 
 
 def _number(parts: Sequence[str], alpha: float) -> int:

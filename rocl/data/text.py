@@ -1,9 +1,11 @@
 """Bare text, for what learns from it alone: training rows of other corpora, text files, and sides of translations."""
 
 import hashlib
+import sys
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from rocl.data.corpus import Corpus, Row, Splits
@@ -59,6 +61,12 @@ def cut(text: str, words: int) -> Iterator[str]:
     parts = -(-len(have) // words)
     for part in range(parts):
         yield " ".join(have[part * len(have) // parts : (part + 1) * len(have) // parts])
+
+
+@cache
+def characters(category: str) -> str:
+    """All characters of Unicode whose category begins so: M, the marks that letters carry; N, the numbers."""
+    return "".join(c for c in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(c).startswith(category))
 
 
 def plain(name: str, language: str, *paths: Path, licence: str = "not stated") -> Corpus:

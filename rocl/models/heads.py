@@ -107,7 +107,7 @@ def mean(encoded: Encoded) -> Tensor:
 
 
 def first_tokens(encoded: Encoded) -> Encoded:
-    """The same with nothing left of a text but its first token; twice is as once."""
+    """The same with nothing left of a text but its first token."""
     starts = torch.arange(len(encoded.starts), device=encoded.starts.device)
     return encoded._replace(tokens=encoded.tokens[encoded.starts[:-1].long()], starts=starts, layers=None)
 
