@@ -1,4 +1,4 @@
-"""An encoder for a new language out of an old one, from unlabelled text and some translations.
+"""An encoder for a new language out of an old one (the scale's), from unlabelled text and some translations.
 
 1. A WordPiece vocabulary of both languages; pieces that the old encoder knows keep their vectors, the others begin as
    the mean of the pieces they were spelled with.

@@ -285,7 +285,8 @@ def gather(experiment: Experiment) -> None:
     if not files and not absent:
         return
     by_hand = [file for file in files if offline() or not file.url]
-    what = f"{len(files)} files of corpora ({sum(file.size for file in files):,} bytes) and {len(absent)} encoders"
+    some = [f"{len(files)} files of corpora ({sum(file.size for file in files):,} bytes)"] * bool(files)
+    what = " and ".join(some + [f"{len(absent)} encoders"] * bool(absent))
     listing = "\n".join(filter(None, [describe(files), *absent]))
     if by_hand or absent:
         why = "rocl is offline" if offline() else f"{len(by_hand) + len(absent)} of them cannot be downloaded"

@@ -238,6 +238,8 @@ def main(arguments: Sequence[str]) -> None:
     options = parsed(flags, arguments)
     if options.lines and options.lines.suffix != ".jsonl":
         raise UserError(f"--lines {options.lines}: call it .jsonl, so that it can be read again")
+    if options.picture and options.picture.suffix != ".png":
+        raise UserError(f"--picture {options.picture}: call it .png, which it is")
     paths, nodes, finished, missing, code, systems = [options.file, *options.more], [], [], [], None, None
     if options.file.suffix == ".py":
         paths, nodes = options.more, graphs(options)

@@ -421,5 +421,6 @@ def test_a_mistake_is_one_line(file, tmp_path, capsys):
     assert command.run(report.main, [file, "--latex", "--csv"]) == 2
     assert command.run(report.main, [file, "--against", "nobody"]) == 2
     assert command.run(report.main, [file, "--lines", str(tmp_path / "lines.json")]) == 2
+    assert command.run(report.main, [file, "--picture", str(tmp_path / "picture.jpg")]) == 2
     told = capsys.readouterr().err.splitlines()
-    assert len(told) == 4 and all(each.startswith("rocl: ") for each in told)
+    assert len(told) == 5 and all(each.startswith("rocl: ") for each in told)
