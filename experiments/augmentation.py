@@ -6,7 +6,7 @@ puts in the place of others.
 
 from functools import partial
 
-from experiments.bilingual import guesses, trained
+from experiments.bilingual import guesses, mini
 from experiments.multistage import chain, then
 from experiments.scales import PARTS, setting
 from rocl.data.augment import answers, augmented, eda, rewritten
@@ -36,7 +36,7 @@ def reworded(scale: Scale, part: str) -> Experiment:
         task,
         before,
         name=f"{part}-reworded",
-        needs={"before": before, "words": trained(scale)},
+        needs={"before": before, "words": mini(scale)},
         tasks=partial(guessed, task=task),
         epochs=setting(scale).epochs[part] / (1 + COPIES),
     )

@@ -37,9 +37,10 @@ from rocl.data.corpora import (
     vardial,
     written,
 )
+from rocl.data.corpus import Corpus
 from rocl.data.masking import mask, pieces
 from rocl.data.task import Task, column, sample
-from rocl.data.text import apart, joined, passages, side
+from rocl.data.text import apart, joined, passages, side, translations
 from rocl.experiment import Experiment, Scale
 from rocl.losses import approach, masked_language
 from rocl.metrics import retrieval
@@ -211,14 +212,15 @@ def judge(model, table) -> dict[str, float]:
     return {"masked_accuracy": right / max(1, asked_for), "perplexity": float(np.exp(losses / max(1, asked_for)))}
 
 
-@cache
-def trained(scale: Scale) -> Experiment:
-    """The encoder of the old one's size, with the head of masked words, and vectors as short as the teacher's."""
-    start, pairs = {"checkpoint": setting(scale).encoder}, translated(scale)
+def trained(start: Checkpoint, bare: list[Task], translated: list[Task], *, size: int, passes: float) -> Experiment:
+    """The encoder of the old one's size, with the head of masked words, and vectors as short as the teacher's.
+
+    `bare` are text of the new and of the old language, `translated` have texts of the old language first; at most
+    `size` pieces."""
     teacher = Experiment(
         name="old-encoder",
-        tasks=pairs,
-        model=partial(old, **start),
+        tasks=translated,
+        model=partial(old, checkpoint=start),
         objective=objective,
         judge=judge,
         steps=0,
@@ -226,12 +228,12 @@ def trained(scale: Scale) -> Experiment:
     return Experiment(
         name="bilingual",
         needs={"teacher": teacher},
-        tasks=partial(both, bare=bare(scale), translated=pairs),
-        model=partial(grown, size=SIZE[scale], **start),
+        tasks=partial(both, bare=bare, translated=translated),
+        model=partial(grown, size=size, checkpoint=start),
         alter=masks,
         objective=objective,
         judge=judge,
-        epochs=PASSES[scale],
+        epochs=passes,
         sampling=partial(proportional, exponent=0.5),
         batch=64,
         learning_rate=5e-4,
@@ -239,13 +241,13 @@ def trained(scale: Scale) -> Experiment:
     )
 
 
-def ready(scale: Scale, before: Experiment) -> Experiment:
+def ready(before: Experiment, translated: list[Task]) -> Experiment:
     """The encoder that `before` leaves, at the scale of vectors that heads for classification are made for."""
     return replace(
         before,
         name=f"{before.name}-ready",
         needs={"before": before},
-        tasks=[replace(task, max_length=LONGEST) for task in translated(scale)],
+        tasks=[replace(task, max_length=LONGEST) for task in translated],
         model=resized,
         alter=None,
         epochs=None,
@@ -253,14 +255,19 @@ def ready(scale: Scale, before: Experiment) -> Experiment:
     )
 
 
+@cache
+def mini(scale: Scale) -> Experiment:
+    return trained(setting(scale).encoder, bare(scale), translated(scale), size=SIZE[scale], passes=PASSES[scale])
+
+
 def bilingual(scale: Scale) -> Experiment:
     """What others start from; rocl-mini at scale `small`."""
-    return ready(scale, trained(scale))
+    return ready(mini(scale), translated(scale))
 
 
 def tiny(scale: Scale) -> Experiment:
     """rocl-tiny, which the package brings along, at scale `small`."""
-    large = trained(scale)
+    large = mini(scale)
     small = replace(
         large,
         name="tiny",
@@ -268,7 +275,16 @@ def tiny(scale: Scale) -> Experiment:
         tasks=partial(followed, bare=bare(scale), translated=translated(scale)),
         model=partial(shrunk, size=TINY_SIZE[scale], width=NARROW),
     )
-    return ready(scale, small)
+    return ready(small, translated(scale))
+
+
+def made_for(scale: Scale, corpus: Corpus, twin: Corpus, *, passes: float = 10) -> Experiment:
+    """An encoder for the language of a corpus out of the scale's, from nothing but the training texts of the corpus
+    and their translations into a language that the scale's encoder knows (`rocl.data.files.twin`)."""
+    sides = [passages(name, c.language, [c], without=[corpus, twin]) for name, c in (("new", corpus), ("old", twin))]
+    texts = [Task(name=side.name, corpus=side, max_length=LONGEST, metric="masked_accuracy") for side in sides]
+    pairs = [Task(name="pairs", corpus=apart(translations(twin, corpus)), max_length=LONGEST, metric="retrieval")]
+    return ready(trained(setting(scale).encoder, texts, pairs, size=SIZE[scale], passes=passes), pairs)
 
 
 def experiment(scale: Scale) -> Experiment:

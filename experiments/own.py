@@ -10,7 +10,7 @@ from functools import partial
 from experiments.mtkd import objective, taught
 from experiments.multistage import then
 from experiments.scales import setting
-from experiments.single import alone, of_sentences, pretrained
+from experiments.single import alone, carried_on, of_sentences, pretrained
 from rocl.data.corpus import Corpus
 from rocl.data.task import Task, column, extra, folded
 from rocl.errors import UserError
@@ -25,14 +25,19 @@ def compared(
     *,
     max_length: int,
     epochs: float,
-    encoder: Checkpoint | None = None,
+    encoder: Checkpoint | Experiment | None = None,
     drop_leaks: bool = False,
 ) -> Experiment:
-    """The study of a corpus and perhaps its twin, from `encoder` or, without one, from the scale's."""
+    """The study of a corpus and perhaps its twin, from `encoder` (a checkpoint, or an experiment that makes one) or,
+    without one, from the scale's."""
     options = {"max_length": max_length, "drop_leaks": drop_leaks}
     task = weighted(Task(name="yours", corpus=corpus, **options))
-    start = of_sentences if setting(scale).grow and not encoder else pretrained
-    values = {"epochs": epochs, "model": partial(start, checkpoint=encoder or setting(scale).encoder)}
+    values = {"epochs": epochs}
+    if isinstance(encoder, Experiment):
+        values |= {"model": carried_on, "needs": {"before": encoder}}
+    else:
+        start = of_sentences if setting(scale).grow and not encoder else pretrained
+        values["model"] = partial(start, checkpoint=encoder or setting(scale).encoder)
     single = teacher = alone(scale, task, name="alone", **values)
     systems = [single]
     if twin:
@@ -44,7 +49,8 @@ def compared(
         teacher = then(scale, task, alone(scale, other, **values), name="after-the-twin", epochs=epochs)
         systems.append(teacher)
     tasks = partial(taught, tasks=[task], teachers={task.name: ["teacher"]})
-    systems.append(replace(single, name="student", needs={"teacher": teacher}, tasks=tasks, objective=objective))
+    needs = single.needs | {"teacher": teacher}
+    systems.append(replace(single, name="student", needs=needs, tasks=tasks, objective=objective))
     return Experiment(name="own", needs={system.name: system for system in systems})
 
 

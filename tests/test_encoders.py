@@ -90,10 +90,10 @@ def growing(monkeypatch):
     """The scale `sample`, as if its encoder did not know Romanian."""
     choice = replace(scales.bundled(), grow=True)
     monkeypatch.setattr(scales, "bundled", lambda: choice)
-    for made in (scales.setting, bilingual.trained):
+    for made in (scales.setting, bilingual.mini):
         made.cache_clear()
     yield
-    for made in (scales.setting, bilingual.trained):
+    for made in (scales.setting, bilingual.mini):
         made.cache_clear()
 
 

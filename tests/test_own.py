@@ -7,7 +7,8 @@ import pytest
 import tiny
 import torch
 
-from experiments import own, single
+from experiments import bilingual, own, single
+from experiments.single import carried_on
 from rocl.data.corpus import Row
 from rocl.errors import UserError
 from rocl.experiment import Scale, graph
@@ -59,3 +60,23 @@ def test_an_encoder_and_dropped_leaks_are_choices(tmp_path):
     chosen = tiny.checkpoint(tmp_path / "encoder")
     found = compared(tmp_path, corpus(), None, encoder=chosen, drop_leaks=True)["alone"].experiment
     assert found.model.keywords["checkpoint"] == chosen and found.tasks[0].drop_leaks
+
+
+def test_an_encoder_that_is_made_for_the_corpus_is_what_all_its_systems_begin_with(tmp_path):
+    """It reads training texts and their translations alone."""
+    mine, translated = corpus(), replace(corpus(words="translated"), language="yy")
+    nodes = compared(tmp_path, mine, translated, encoder=bilingual.made_for(Scale.SAMPLE, mine, translated))
+    assert {"old-encoder", "bilingual", "bilingual-ready"} < set(nodes)
+    for name in ("alone", "twin", "student"):
+        assert nodes[name].needs["before"] is nodes["bilingual-ready"] and nodes[name].experiment.model is carried_on
+    assert nodes["student"].needs["teacher"] is nodes["after-the-twin"]
+    made = nodes["bilingual"].experiment.tasks.keywords
+    tasks = [*made["bare"], *made["translated"]]
+    held_out = {text for split in ("dev", "test") for row in mine.splits[split] for text in row.texts}
+    assert [len(task.rows("train")) for task in tasks] == [
+        20 - len(tasks[0].rows("dev")),
+        20 - len(tasks[1].rows("dev")),
+        20,
+    ]
+    assert not held_out & {text for task in tasks for row in task.rows("train") for text in row.texts}
+    assert tasks[2].rows("train")[0].texts == ("translated train 0", "own train 0")

@@ -9,7 +9,8 @@ from test_files import put
 
 from rocl.data.corpus import Corpus, Row
 from rocl.data.task import Task
-from rocl.data.text import apart, cut, joined, passages, plain, side
+from rocl.data.text import apart, cut, joined, passages, plain, side, translations
+from rocl.errors import UserError
 from rocl.metrics import retrieval
 
 
@@ -74,6 +75,19 @@ def test_a_side_of_translations_keeps_ids_and_one_text():
     assert [row.texts for row in other.rows("train")] == [("b",), ("d",)] and other.rows("dev")[0].texts == ("f",)
     assert [row.id for row in english.rows("train")] == [row.id for row in task.rows("train")]
     assert len({task.digest, english.digest, other.digest}) == 3
+
+
+def test_translations_are_the_texts_of_rows_of_one_id():
+    one, other = (
+        corpus("one", train=[("a", "b")], test=[("c",)]),
+        corpus("two", train=[("A B",)], test=[("C",), ("D",)]),
+    )
+    assert [row.texts for rows in translations(one, other).splits.values() for row in rows] == [
+        ("a b", "A B"),
+        ("c", "C"),
+    ]
+    with pytest.raises(UserError, match="one has no row test-1, which two has: give translated rows the same id"):
+        translations(other, one).splits  # noqa: B018
 
 
 def test_training_rows_that_share_a_text_with_dev_or_test_are_left_out():

@@ -11,6 +11,7 @@ from pathlib import Path
 from rocl.data.corpus import Corpus, Row, Splits
 from rocl.data.reading import lines
 from rocl.data.task import Task, folded, rows
+from rocl.errors import UserError
 
 DEV = 50  # one passage in so many is kept for dev
 
@@ -117,6 +118,30 @@ def _apart(corpus: Corpus, _: Mapping[str, Path]) -> Splits:
 def forms(row: Row) -> set[str]:
     """The folded form of each text of a row."""
     return {folded(replace(row, texts=(text,))) for text in row.texts}
+
+
+def translations(one: Corpus, other: Corpus) -> Corpus:
+    """Pairs of texts: those of the one and those of the other in the row of the same id, in the one's splits. UserError
+    where there is no such row."""
+    return replace(
+        one,
+        name=f"{one.name}-{other.name}",
+        labels=(),
+        kind="text",
+        note=f"{one.name} with {other.name} by id",
+        files=tuple(dict.fromkeys((*one.files, *other.files))),
+        read=partial(_translations, one, other),
+    )
+
+
+def _translations(one: Corpus, other: Corpus, _: Mapping[str, Path]) -> Splits:
+    theirs = {row.id: row for rows in other.splits.values() for row in rows}
+    if absent := [row.id for rows in one.splits.values() for row in rows if row.id not in theirs]:
+        raise UserError(f"{other.name} has no row {absent[0]}, which {one.name} has: give translated rows the same id")
+    return {
+        split: [Row(row.id, tuple(" ".join(texts) for texts in (row.texts, theirs[row.id].texts)), ()) for row in rows]
+        for split, rows in one.splits.items()
+    }
 
 
 def side(task: Task, number: int) -> Task:
