@@ -32,6 +32,8 @@ def compared(
     without one, from the scale's."""
     options = {"max_length": max_length, "drop_leaks": drop_leaks}
     task = weighted(Task(name="yours", corpus=corpus, **options))
+    if isinstance(encoder, str):
+        raise UserError(f"encoder={encoder!r}: write Checkpoint({encoder!r}), from rocl.models.checkpoints")
     values = {"epochs": epochs}
     if isinstance(encoder, Experiment):
         values |= {"model": carried_on, "needs": {"before": encoder}}

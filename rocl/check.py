@@ -6,7 +6,8 @@ python -m rocl.check experiments/mtkd.py --scale small
 import sys
 import textwrap
 import time
-from collections import Counter
+import unicodedata
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -125,6 +126,8 @@ def judge_rows(task: Task, facts: Mapping) -> Iterator[Finding]:
             )
     if facts["conflicts"]:
         yield False, f"{facts['conflicts']} training texts occur with different labels"
+    if (weight := task.columns.get("weight")) is not None and not np.any(weight):
+        yield True, "all weights are 0: nothing can be learned; give some rows more"
     for name, column in task.columns.items():
         if len(column) != rows:
             yield True, f"column {name} has {len(column)} rows, train has {rows}; make it from the same rows"
@@ -136,8 +139,14 @@ def judge_rows(task: Task, facts: Mapping) -> Iterator[Finding]:
     if len(task.labels) < 2:
         yield True, f"{len(task.labels)} label is declared; there must be two to tell apart"
         return
-    if alike := [name for name, times in Counter(label.casefold() for label in task.labels).items() if times > 1]:
-        yield False, f"labels that differ in case alone are different labels: {alike[0]!r}; write them alike"
+    alike = defaultdict(list)  # labels by what is seen of them
+    for label in task.labels:
+        alike["".join(c for c in label if unicodedata.category(c) != "Cf").casefold().strip()].append(ascii(label))
+    if some := [labels for labels in alike.values() if len(labels) > 1]:
+        told = f"labels that differ in case or unseen characters alone are different labels: {', '.join(some[0])}"
+        yield False, f"{told}; write them alike"
+    if task.kind == "many" and all(set(of["labels per row"]) <= {"0", "1"} for of in splits.values()):
+        yield False, "no row has two labels: is its separator right, and many=True?"
     gold = np.eye(len(task.labels))
     if task.metric and task.metric not in (known := list(metrics.scores(gold, gold, task.labels, task.kind))):
         yield True, f"for labels of its kind there is no metric {task.metric!r}{hint(task.metric, known)}"

@@ -42,7 +42,8 @@ def run(main: Callable[[Sequence[str]], None], arguments: Sequence[str] | None =
     except OSError as error:
         if error.errno not in MACHINE:
             raise
-        print(f"rocl: {error.filename or 'a file'} cannot be written or read: {error.strerror}", file=sys.stderr)
+        file = error.filename2 or error.filename or "a file"  # of a copy the second is what is written
+        print(f"rocl: {file} cannot be written or read: {error.strerror}", file=sys.stderr)
         return 2
     except interrupts.Interrupted as signal:
         print(f"rocl: stopped by {signal}", file=sys.stderr)

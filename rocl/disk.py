@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rocl.errors import UserError
+
 os.umask(UMASK := os.umask(0))  # it can only be asked by setting it
 
 
@@ -36,7 +38,13 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    """What a file that rocl wrote holds; UserError where it is not there or was damaged since."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: not there any more: put it back, or train the run anew") from error
+    except ValueError as error:
+        raise UserError(f"{path}: damaged, no JSON ({error}): put it back, or train the run anew") from error
 
 
 def digest(*paths: Path) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import Enum
 from functools import cached_property, partial
+from numbers import Integral, Real
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -27,6 +28,10 @@ from rocl.download import describe, fetch, missing, offline
 from rocl.errors import UserError, hint
 from rocl.models.checkpoints import Checkpoint
 from rocl.models.heads import Encoded, Model
+
+# Fields of an experiment that are numbers, and the least they may be.
+NUMBERS = (("epochs", Real, 0), ("steps", Integral, 0), ("batch", Integral, 1), ("token_budget", Integral, 1))
+NUMBERS += (("learning_rate", Real, 0),)
 
 
 class Scale(Enum):
@@ -97,8 +102,10 @@ class Experiment:
     def __post_init__(self):
         if not self.name or set(self.name) & set("/\\\0"):
             raise UserError(f"an experiment cannot be called {self.name!r}: a folder takes its name, choose another")
-        if self.batch < 1:
-            raise UserError(f"experiment {self.name}: a batch of {self.batch} rows; a step takes one or more")
+        for name, kind, least in NUMBERS:
+            if (value := getattr(self, name)) is not None and not (isinstance(value, kind) and value >= least):
+                what = "a whole number" if kind is Integral else "a number"
+                raise UserError(f"experiment {self.name}: {name} is {value!r}: give {what}, {least} or more")
         if (self.seed or 0) < 0:
             raise UserError(f"experiment {self.name}: a seed of {self.seed}; seeds count from 0")
         if self.objective and (self.epochs is None) == (self.steps is None):
@@ -239,6 +246,7 @@ def mistake(error: Exception, file: Path) -> UserError:
     text = error.msg if isinstance(error, SyntaxError) else str(error)
     if isinstance(error, UserError):
         return UserError(text if "\n" in text else f"{text} ({where})")
+    text = " ".join(text.split())  # in one line
     known = {f.name for kind in (Experiment, Task, Checkpoint) for f in fields(kind)}
     word = re.search(r"unexpected keyword argument '(\w+)'", text)
     return UserError(f"{where}: {type(error).__name__}: {text}{hint(word[1], sorted(known)) if word else ''}")
@@ -340,8 +348,8 @@ def parsed(parser: command.Parser, arguments: Sequence[str]) -> Namespace:
     """The options, with `scale` as a Scale and `seeds` as a range."""
     options = parser.parse_args(arguments)
     options.scale = Scale(options.scale)
-    if options.seed < 0:
-        raise UserError(f"--seed {options.seed}: seeds count from 0")
+    if not 0 <= options.seed < 2**63:
+        raise UserError(f"--seed {options.seed:.9g}: seeds count from 0 and stay below 2 ** 63")
     first, _, last = (options.seeds or str(options.seed)).partition("-")
     if not (first.isdecimal() and (last or first).isdecimal() and int(first) <= int(last or first)):
         raise UserError(f"--seeds {options.seeds}: write a first and a last seed, such as 1-5")

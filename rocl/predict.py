@@ -11,6 +11,7 @@ as JSON lines, or as a table where texts are typed at a terminal. 256 texts are 
 import hashlib
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -208,10 +209,11 @@ def finished(run: Path) -> Path:
     if (run / "run.json").exists():
         again = disk.read_json(run / "run.json")["environment"]["command"]
         raise UserError(f"{run} is not finished: the command that began it goes on with it ({again})")
+    if (run / "report.md").exists():
+        raise UserError(f"{run} holds the table of several runs: choose one of them, beside it in {run.parent.parent}")
     others = sorted(done.parent for depth in ("*", "*/*", "*/*/*") for done in run.glob(f"{depth}/done"))
-    raise UserError(
-        f"{run} is no run's folder" + (f": those in it are {', '.join(map(str, others))}" if others else "")
-    )
+    fix = f"those in it are {', '.join(map(str, others))}" if others else "give one such as runs/sample/NAME/seed-1"
+    raise UserError(f"{run} is no run's folder: {fix}")
 
 
 def read(lines: Iterable[bytes], name: str, is_json: Callable[[str], bool]) -> Iterator[str]:
@@ -226,9 +228,16 @@ def read(lines: Iterable[bytes], name: str, is_json: Callable[[str], bool]) -> I
             raise UserError(f"{where}: not UTF-8 ({error.reason} at byte {error.start}): convert the file") from None
         except (ValueError, KeyError, TypeError):
             raise UserError(f'{where}: not a JSON object with a "text"') from None
+        if isinstance(text, list):
+            raise UserError(f"{where}: rows of several texts cannot be judged from here: use `Done.predict` in Python")
         if not isinstance(text, str) or not text.strip():
             raise UserError(f"{where}: there is no text in it: remove the line or fill it")
         yield text
+
+
+def json_like(line: str) -> bool:
+    """Whether a line is a JSON object rather than a text."""
+    return re.match(r'\s*\{\s*"', line) is not None
 
 
 def chunks(texts: Iterator[str], size: int) -> Iterator[list[str]]:
@@ -272,11 +281,12 @@ def main(arguments: Sequence[str]) -> None:
     if options.texts and options.file:
         raise UserError("texts and --file: give one of them")
     if options.file and (options.file.is_dir() or not options.file.exists()):
-        raise UserError(f"{options.file}: no such file")
+        raise UserError(f"{options.file}: {'a folder: name a file in it' if options.file.is_dir() else 'no such file'}")
     if folders := [text for text in options.texts if os.path.exists(os.path.join(text, "run.json"))]:
         raise UserError(f"{folders[0]} is a run too, and no text: give one run (a pattern may name several)")
     if options.file and options.file.suffix in (".csv", ".tsv", ".gz", ".xz"):
         raise UserError(f'{options.file}: write its texts one a line, or as JSON lines with a "text", unpacked')
+    named = options.file and options.file.suffix.lower() in (".jsonl", ".ndjson", ".json")
     classifier = Classifier(finished(options.run))
     typed = not options.file and not options.texts and sys.stdin.isatty()
     sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # half a surrogate pair stays JSON
@@ -285,9 +295,9 @@ def main(arguments: Sequence[str]) -> None:
         if options.texts:
             texts = read(map(os.fsencode, options.texts), "the command line, text", lambda line: False)
         elif options.file:
-            texts = read(lines, f"{options.file}, line", lambda line: options.file.suffix == ".jsonl")
+            texts = read(lines, f"{options.file}, line", lambda line: named or json_like(line))
         else:
-            texts = read(lines, "standard input, line", lambda line: line.startswith("{"))
+            texts = read(lines, "standard input, line", json_like)
         try:
             for chunk in chunks(texts, 1 if typed else CHUNK):
                 for text, answers in zip(chunk, classifier(chunk), strict=True):

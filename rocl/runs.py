@@ -97,10 +97,17 @@ def environment() -> dict[str, Any]:
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "command": shlex.join(sys.argv),
+        "command": _command(),
         "git": _git("rev-parse", "HEAD"),
         "git_changes": _git("status", "--porcelain", "--untracked-files=no"),
     }
+
+
+def _command() -> str:
+    """The command that runs, as it is typed."""
+    file, *arguments = Path(sys.argv[0]), *sys.argv[1:]
+    start = ["-m", f"rocl.{file.stem}"] if file.parent.name == "rocl" else [str(file)]
+    return shlex.join(["python", *start, *arguments])
 
 
 def _processor() -> str:
@@ -155,7 +162,7 @@ def latest(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
                 if disk.digest(folder / name) != checksum:
                     raise ValueError(f"the checksum of {name} differs")
             return load_file(path.with_suffix(".safetensors")), state
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        except (OSError, UserError, ValueError, KeyError, TypeError, SafetensorError) as error:
             print(f"{path}: this checkpoint is damaged ({error}); going back to the one before", file=sys.stderr)
             path.unlink()
     return None

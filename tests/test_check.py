@@ -96,6 +96,33 @@ def test_what_is_only_doubtful_is_told(tmp_path, capsys):
         assert text in printed
 
 
+def test_labels_that_look_alike_and_lists_of_one_label_are_told(tmp_path, capsys):
+    rows = [("bara", "a"), ("desi", "A\u200b"), ("zar", "b")]
+    several = replace(corpus(rows, rows), kind="many", labels=("a", "A\u200b", "b"))
+    checked(made(tmp_path, Task(name="t", corpus=several, max_length=16)), tmp_path)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "labels that differ in case or unseen characters alone are different labels: 'a', 'A\\u200b'" in printed
+    assert "t: no row has two labels: is its separator right, and many=True?" in printed
+
+
+def test_weights_that_are_all_nought_are_refused(tmp_path):
+    weightless = Task(name="t", corpus=corpus(GOOD, GOOD), columns={"weight": np.zeros(len(GOOD), np.float32)})
+    with pytest.raises(UserError, match="t: all weights are 0: nothing can be learned"):
+        checked(made(tmp_path, weightless), tmp_path)
+
+
+@pytest.mark.parametrize("values", [{"epochs": "3"}, {"epochs": -1}, {"epochs": float("nan")}, {"steps": 2.5}])
+def test_a_length_that_is_no_number_is_refused(values):
+    with pytest.raises(UserError, match="experiment e: (epochs|steps) is .*: give a (whole )?number, 0 or more"):
+        Experiment(name="e", **values)
+
+
+@pytest.mark.parametrize("length", [None, "64", 32.5, 0])
+def test_a_task_is_as_long_as_a_whole_number_of_tokens(length):
+    with pytest.raises(UserError, match="task t: max_length is .*: give a whole number of tokens"):
+        Task(name="t", corpus=corpus(GOOD, GOOD), max_length=length)
+
+
 def test_a_text_longer_than_the_encoder_reads_is_refused_with_the_longest(tmp_path):
     with pytest.raises(UserError, match="max_length is 40, the encoder has positions for 32"):
         long = [(" ".join(["bara"] * 50), label) for label in "ab"]
@@ -124,7 +151,7 @@ def test_names_that_would_be_other_folders_are_refused(tmp_path, name):
 
 
 def test_a_batch_of_no_rows_is_refused(tmp_path):
-    with pytest.raises(UserError, match="a batch of 0 rows"):
+    with pytest.raises(UserError, match="batch is 0: give a whole number, 1 or more"):
         made(tmp_path, tiny.task("one"), batch=0)
 
 

@@ -416,7 +416,7 @@ def test_a_run_that_leads_nowhere_names_its_command(out, tmp_path, capsys, monke
     disk.write_json(tmp_path / "sample" / "x" / "seed-1" / "run.json", record | change)
     assert command.run(diagnose.main, [str(tmp_path / "sample" / "x" / "seed-1")]) == 2
     (said,) = capsys.readouterr().err.splitlines()
-    assert complaint in said and f"it was made by `rocl/train.py {FILE}`" in said
+    assert complaint in said and f"it was made by `python -m rocl.train {FILE}`" in said
 
 
 def test_a_corpus_that_has_changed_is_refused(out, tmp_path, capsys):

@@ -138,6 +138,11 @@ MISTAKES = [
     ("a.csv", 'text,label\n"a,b\n', "row 2: not CSV"),
     ("a.csv", "", "row 1: the file is empty: its first line must name the columns"),
     ("a.tsv", "text\tlabel\na\n", "row 2: 1 columns, expected 2: put fields"),
+    ("a.tsv", 'text\tlabel\n"opens\ta\nb\tb\ncloses"\ta\n', 'row 2: a field holds several lines and tabs: close its "'),
+    ("a.csv", "text,label\n", "a.csv: no rows: fill it, or remove it"),
+    ("a.csv", "t\0e,label\na,b\n", "row 1: no column 'text': say which of 't\\x00e', label it is"),
+    ("a.csv", 'text,label\na,"[""b"", ""c""]"\n', "row 2: the label is a JSON list: say many=True"),
+    ("a.jsonl", '{"text": "a", "label": "b", "label": "c"}\n', "row 1: two keys are called 'label': rename one"),
     ("a.jsonl", '{"text": "a", "label": "b"}\n[]x\n', "row 2: not JSON"),
     ("a.jsonl", "7\n", "row 1: not a JSON object"),
     ("a.jsonl", "[" * 100_000, "row 1: not JSON"),
@@ -186,6 +191,70 @@ def test_groups_and_copies_of_a_text_both_hold_rows_together(tmp_path):
     assert all(len(of) >= 15 for of in splits.values())  # an empty group is no group
 
 
+def parts_of(corpus: Corpus, key) -> list[set]:
+    return [{key(row) for row in rows} for rows in corpus.splits.values()]
+
+
+def test_a_group_may_be_called_nought_and_pairs_stand_together(tmp_path):
+    rows = [{"text": f"t{n}", "label": "ab"[n % 2], "by": n // 10} for n in range(100)]
+    path = put(tmp_path / "a.jsonl", "\n".join(map(json.dumps, rows)))
+    parts = parts_of(files(path, language="en", group="by"), lambda row: row.extra["group"])
+    assert sum(map(len, parts)) == 10
+    rows = [{"i": f"{kind}{n}", "text": f"{kind} {n}", "label": "ab"[n % 2]} for n in range(50) for kind in "xy"]
+    for row in rows:
+        row["of"] = f"x{row['i'][1:]}" if row["i"][0] == "y" else ""
+    path = put(tmp_path / "b.jsonl", "\n".join(map(json.dumps, rows)))
+    parts = parts_of(files(path, language="en", id="i", pair="of"), lambda row: row.id[1:])
+    assert all(parts) and sum(map(len, parts)) == 50
+
+
+def test_a_label_of_a_group_that_is_rare_stays_in_train(tmp_path):
+    """Not on the group's first row, and wherever the group is drawn by another seed."""
+    rows = [{"text": f"t{n}", "label": "ab"[n % 2], "by": f"g{n // 4}"} for n in range(80)]
+    rows[30]["label"] = "z"
+    path = put(tmp_path / "a.jsonl", "\n".join(map(json.dumps, rows)))
+    for seed in range(30):
+        assert files(path, language="en", group="by", seed=seed).counts("train")["z"] == 1
+
+
+def test_groups_that_given_files_divide_are_counted(tmp_path):
+    for split, who in (("train", "abc"), ("test", "bcd")):
+        rows = "".join(f"{split} {w} {n},{n % 2},{w}\n" for w in who for n in range(9))
+        put(tmp_path / f"{split}.csv", f"text,label,g\n{rows}")
+    note = files(tmp_path / "{split}.csv", language="en", group="g").note
+    assert note == "dev drawn out of train.csv by seed 0; 2 groups stand in more than one split"
+
+
+def test_dev_and_test_need_no_weights_and_no_groups(tmp_path):
+    put(tmp_path / "train.csv", "text,label,w,g\na,x,1,p\nb,y,2,q\n")
+    for split in ("dev", "test"):
+        put(tmp_path / f"{split}.csv", f"text,label\n{split},x\n")
+    corpus = files(tmp_path / "{split}.csv", language="en", weight="w", group="g")
+    kept = [{"weight": 1.0, "group": "p"}, {"weight": 2.0, "group": "q"}]
+    assert [row.extra for row in corpus.splits["train"]] == kept
+    assert corpus.splits["test"][0].extra == {}
+
+
+def test_labels_that_look_alike_are_one(tmp_path):
+    path = put(tmp_path / "a.csv", "text,label\na,cafe\u0301\nb,caf\u00e9\nc,very  good\nd,very\u00a0good\n")
+    assert files(path, language="fr").labels == ("caf\u00e9", "very good")
+
+
+@pytest.mark.parametrize("twin", [7, {"t": "one"}, ["one", 2]])
+def test_a_twin_is_a_text_or_several(tmp_path, twin):
+    path = put(tmp_path / "a.jsonl", json.dumps({"text": ["un", "deux"], "label": "b", "en": twin}))
+    with pytest.raises(UserError, match="row 1: the twin is no text"):
+        files(path, language="fr", twin="en")
+
+
+def test_the_twin_of_several_texts_has_several(tmp_path):
+    rows = [{"text": ["un", f"deux {n}"], "label": "ab"[n % 2], "en": ["one", f"two {n}"]} for n in range(20)]
+    path = put(tmp_path / "a.jsonl", "\n".join(map(json.dumps, rows)))
+    found = twin(files(path, language="fr", twin="en"), "en")
+    assert {row.texts[0] for rows in found.splits.values() for row in rows} == {"one"}
+    assert sorted(int(row.texts[1][4:]) for rows in found.splits.values() for row in rows) == [*range(20)]
+
+
 def test_many_labels_keep_their_shares_and_a_single_row_of_a_label_stays_in_train(tmp_path):
     draw, names = random.Random(0), "abcdefgh"
     rows = [{"text": f"t{n}", "label": draw.sample(names, draw.choice((1, 2, 3)))} for n in range(400)]
@@ -230,6 +299,11 @@ def test_split_files_of_other_names_are_told_and_two_of_one_split_refused(tmp_pa
         put(tmp_path / f"x_{name}.csv", CSV)
     note = files(tmp_path / "x_{split}.csv", language="en").note
     assert "not read: x_development.csv, x_testing.csv (call them test, dev)" in note
+    put(tmp_path / "y_train.CSV", CSV)
+    put(tmp_path / "y_test.csv.gz", gzip.compress(CSV.encode()))
+    put(tmp_path / "y_test.md", "no table")
+    note = files(tmp_path / "y_{split}.CSV", language="en").note
+    assert note.endswith("not read: y_test.csv.gz (call them test, dev)")
     for name in ("dev", "valid"):
         put(tmp_path / f"x_{name}.csv", CSV)
     with pytest.raises(UserError, match=r"x_dev.csv and .*x_valid.csv: both are dev: remove or rename one"):
@@ -241,7 +315,7 @@ def test_an_empty_separator_is_refused(tmp_path):
         files(put(tmp_path / "a.csv", CSV), language="en", many=True, separator="")
 
 
-@pytest.mark.parametrize("weight", ["-1", "nan", "inf", "a lot", ""])
+@pytest.mark.parametrize("weight", ["-1", "nan", "inf", "1e39", "a lot", ""])
 def test_a_weight_is_a_number_of_nought_or_more(tmp_path, weight):
     path = put(tmp_path / "a.csv", f"text,label,w\na,b,{weight}\n")
     with pytest.raises(UserError, match="row 2: the weight is .*: write a number"):
@@ -253,10 +327,17 @@ def test_an_unknown_label_a_second_id_and_a_missing_file_are_told_with_their_row
     put(tmp_path / "test.csv", "text,label,n\nc,joi,2\n")
     with pytest.raises(UserError, match=r"test.csv, row 2: no training row has the label 'joi' \(did you mean joy\?\)"):
         files(tmp_path / "{split}.csv", language="en")
-    with pytest.raises(UserError, match=r"train.csv, row 3: the id 1 is that of .*train.csv, row 2"):
+    with pytest.raises(UserError, match=r"train.csv, row 3: the id '1' is that of .*train.csv, row 2"):
         files(tmp_path / "{split}.csv", language="en", id="n")
     with pytest.raises(UserError, match=r"nowhere.csv cannot be read: No such file"):
         files(tmp_path / "nowhere.csv", language="en")
+    with pytest.raises(UserError, match=r"nowhere.csv cannot be read: .*looked for in"):
+        files("nowhere.csv", language="en")
+    with pytest.raises(UserError, match="text=None, label='label': name both columns"):
+        files("nowhere.csv", language="en", text=None)
+    put(tmp_path / "b.jsonl", '{"text": "a", "label": "b", "n": null}')
+    with pytest.raises(UserError, match="row 1: the id is empty"):
+        files(tmp_path / "b.jsonl", language="en", id="n")
 
 
 def mutated(content: bytes, rng: random.Random) -> bytes:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -75,6 +76,7 @@ def test_the_encoder_is_there_once_and_is_the_one_of_every_task(folder):
         (b"[1]", 'line 300: not a JSON object with a "text"'),
         (b"3", 'line 300: not a JSON object with a "text"'),
         (b'{"text": 3}', "line 300: there is no text in it"),
+        (b'{"text": ["a", "b"]}', "line 300: rows of several texts cannot be judged from here"),
         (b'{"text": "\xff"}', "line 300: not UTF-8"),
     ],
 )
@@ -84,6 +86,22 @@ def test_a_bad_line_is_named_after_the_lines_before_it_were_judged(folder, tmp_p
     assert command.run(predict.main, [str(folder), "--file", str(file)]) == 2
     told = capsys.readouterr()
     assert len(told.out.splitlines()) == 299 and f"{file}, {complaint}" in told.err and "Traceback" not in told.err
+
+
+@pytest.mark.parametrize("name", ["texts.jsonl", "texts.JSONL", "texts.ndjson", "texts.txt"])
+def test_json_is_read_as_json_whatever_its_file_is_called(folder, tmp_path, capsys, name):
+    (tmp_path / name).write_text('{"text": "bara"}\n')
+    predict.main([str(folder), "--file", str(tmp_path / name)])
+    assert json.loads(capsys.readouterr().out)["text"] == "bara"
+
+
+def test_a_run_whose_files_were_damaged_is_told(folder, tmp_path, capsys):
+    shutil.copytree(folder, tmp_path / "run")
+    decision = tmp_path / "run" / "model" / "one" / "decision.json"
+    for harm, said in ((lambda: decision.write_text("{"), "damaged, no JSON"), (decision.unlink, "not there any more")):
+        harm()
+        assert command.run(predict.main, [str(tmp_path / "run"), "bara"]) == 2
+        assert said in capsys.readouterr().err
 
 
 def test_half_a_surrogate_pair_comes_out_as_it_went_in(folder, tmp_path, capsys):

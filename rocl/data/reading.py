@@ -35,7 +35,8 @@ def text(path: Path, content: bytes | None = None) -> str:
     except (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError) as error:
         raise UserError(f"{path} is cut short or no {path.suffix} file ({error}): pack it again") from error
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+        where = f" (looked for in {Path.cwd()})" if not path.is_absolute() and not path.exists() else ""
+        raise UserError(f"{path} cannot be read: {error.strerror}{where}") from error
 
 
 def lines(path: Path, content: bytes | None = None) -> list[str]:

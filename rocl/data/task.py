@@ -34,6 +34,8 @@ class Task:
     def __post_init__(self):
         if not self.name or set(self.name) & set("/\\.\0"):
             raise UserError(f"a task cannot be called {self.name!r}: files and heads take its name, choose another")
+        if not (isinstance(self.max_length, int) and self.max_length > 0):
+            raise UserError(f"task {self.name}: max_length is {self.max_length!r}: give a whole number of tokens")
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -43,12 +43,13 @@ class Checkpoint:
 
     def folder(self, weights: bool = True) -> Path:
         """The local folder, else the folder of that name in $ROCL_WEIGHTS, else what the hub has, downloaded once."""
-        local = Path(self.name).expanduser()
+        local = Path(self.name or "no name").expanduser()
         places = [local, *(Path(p).expanduser() / local.name for p in [os.environ.get("ROCL_WEIGHTS")] if p)]
         if found := [place for place in places if place.is_dir()]:
             return found[0]
         if self.name.count("/") != 1 or self.name[0] in "./~":
-            raise UserError(f"{self.name}: no such folder, and no {local.name} in $ROCL_WEIGHTS")
+            hub = "" if "/" in self.name else "; on the hub names have an owner, as sentence-transformers/LaBSE has"
+            raise UserError(f"{self.name or 'Checkpoint()'}: no such folder, and no {local.name} in $ROCL_WEIGHTS{hub}")
         options = {"revision": self.revision, "local_files_only": offline()}
         try:
             files = ["config.json", *TOKENIZER, *(WEIGHTS if weights else [])]
@@ -100,6 +101,10 @@ def read_config(folder: Path) -> Config:
     if values["activation"] not in ACTIVATIONS:
         need = f"a row in rocl/models/encoder.py, which has {', '.join(ACTIVATIONS)}"
         raise UserError(f"{file}: activation {values['activation']!r} is not known; it would need {need}")
+    for name in ("vocabulary", "width", "layers", "heads", "inner", "positions"):
+        if not (isinstance(values[name], int) and values[name] > 0):
+            key = FAMILIES[kind].keys[name][0]
+            raise UserError(f"{file}: {key} is {values[name]!r}: it must be a whole number above 0")
     if values["width"] % values["heads"]:
         raise UserError(f"{file}: a width of {values['width']} does not divide into {values['heads']} heads")
     if FAMILIES[kind].after_padding:
@@ -207,6 +212,8 @@ def _complete(tensors: Mapping[str, Tensor], used: set[str], encoder: Encoder) -
 
 def _tensors(folder: Path) -> dict[str, Tensor]:
     files = _weights(folder)
+    if not files and any(folder.glob("pytorch_model-*.bin")):
+        raise UserError(f"{folder}: its weights lie in several .bin files: get model.safetensors instead")
     if not files:
         raise UserError(f"{folder}: config.json but no model.safetensors: get the weights, or begin with fresh() ones")
     tensors = {}
@@ -224,7 +231,9 @@ def _weights(folder: Path) -> list[Path]:
     if (folder / "model.safetensors").exists():
         return [folder / "model.safetensors"]
     if index.exists():
-        return [folder / name for name in sorted(set(_json(index).get("weight_map", {}).values()))]
+        if not isinstance(places := _json(index).get("weight_map"), dict):
+            raise UserError(f"{index}: its weight_map names no files: get it anew")
+        return [folder / name for name in sorted(set(places.values()))]
     if (folder / "pytorch_model.bin").exists():
         return [_converted(folder / "pytorch_model.bin")]
     return []
