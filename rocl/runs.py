@@ -34,7 +34,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import rocl
-from rocl import disk
+from rocl import disk, ranks
 from rocl.errors import UserError
 
 PACKAGE = Path(rocl.__file__).parent
@@ -97,6 +97,7 @@ def environment() -> dict[str, Any]:
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "ranks": ranks.world(),
         "command": _command(),
         "git": _git("rev-parse", "HEAD"),
         "git_changes": _git("status", "--porcelain", "--untracked-files=no"),

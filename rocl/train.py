@@ -1,12 +1,14 @@
 """Runs an experiment file: whatever it needs is trained first, once, and what was interrupted goes on to the bit.
 
 python -m rocl.train experiments/mtkd.py --scale sample --seed 1
+torchrun --nproc-per-node 4 -m rocl.train experiments/mtkd.py            the same steps, each shared by four processes
 """
 
 import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import product
@@ -18,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from rocl import check, command, disk, finish, metrics, optimizer, report, runs
+from rocl import check, command, disk, finish, interrupts, metrics, optimizer, ranks, report, runs
 from rocl.data import batches
 from rocl.data.task import Task
 from rocl.errors import UserError, hint
@@ -31,6 +33,8 @@ from rocl.predict import Done, device, outputs, precision, results, tables
 REHEARSED = 64  # rows of a split in a dry run
 LOOKS = 100  # log lines of a run while it trains
 PATIENCE = 3.0  # seconds of work that a kill may cost, or
+Term = tuple[str, float, int, bool]  # a term of the loss, its mean over so many rows, whether it is minimised
+Rows = tuple[str, int, int]  # a task, rows and tokens of it
 WORTH = 20  # times what writing a checkpoint takes, where that is longer: 5 % of the time at most
 
 
@@ -62,8 +66,10 @@ def fit(
     """Trains the model in place and keeps the weights that do best on dev, by the mean of the tasks' metrics.
 
     Stopped anywhere, it goes on from the last checkpoint in `folder` and, on a CPU with as many threads, ends with the
-    same bits. A loss that is not finite is a UserError with step, task and rows.
+    same bits. A loss that is not finite is a UserError with step, task and rows. Of several ranks all train the same
+    weights, and the first one alone looks at dev, logs and writes.
     """
+    first = ranks.rank() == 0
     sizes = [len(table) for table in train]
     steps = experiment.length(sum(sizes))
     looks = {max(1, round(n * steps / experiment.evaluations)) for n in range(1, experiment.evaluations)} | {steps}
@@ -86,14 +92,20 @@ def fit(
     scaler = torch.amp.GradScaler(model.device.type, enabled=model.precision == torch.float16)
     state = State()
     torch.manual_seed(seed)
-    if found := runs.latest(folder / "checkpoints"):
+    with ranks.leading():  # who comes first removes a damaged checkpoint
+        found = runs.latest(folder / "checkpoints")
+    if found:
         try:
             state = restore(*found, model, optimizers, scaler)
         except (TypeError, ValueError) as error:  # other code, under the same values
             why = f"the code that made its checkpoint is not this one ({error})"
             raise UserError(f"{folder} cannot go on: {why}: take that code, or remove the folder") from error
         print(f"{experiment.name}: going on at step {state.step} of {steps}", file=sys.stderr)
-    log = runs.Log(folder, state.log_size, state.step)
+    if len(set(ranks.exchanged(state.step))) > 1:
+        raise UserError(
+            f"{folder}: not all ranks find the same checkpoint there; --out must be a folder that all share"
+        )
+    log = runs.Log(folder, state.log_size, state.step) if first else None
     began = time.monotonic() - state.seconds
     order = batches.steps(
         sizes, seed=seed, batch=experiment.batch, steps=steps, sampling=experiment.sampling, start=state.step
@@ -104,12 +116,12 @@ def fit(
     saved, cost, lap, tokens = time.monotonic(), 0.0, time.monotonic(), 0
     try:
         while True:
-            if state.step in looks and state.evaluated < state.step:
+            if first and state.step in looks and state.evaluated < state.step:
                 begun = time.monotonic()
                 evaluate(experiment, model, dev, folder, state, log)
                 lap += time.monotonic() - begun
             state.seconds = time.monotonic() - began
-            if state.step == steps or time.monotonic() - saved > max(PATIENCE, WORTH * cost):
+            if first and (state.step == steps or time.monotonic() - saved > max(PATIENCE, WORTH * cost)):
                 begun = time.monotonic()
                 save(folder, state, log, model, optimizers, scaler)
                 saved, cost = time.monotonic(), time.monotonic() - begun
@@ -130,9 +142,10 @@ def fit(
                 scaler.step(adamw)
                 scaler.update()
                 adamw.zero_grad()
-                model.advance()
+                # what stands behind all rows of a task has shown them to every rank already
+                model.advance(None if experiment.together else lambda keys: ranks.gathered(keys)[0])
                 state.step += 1
-                if state.step % log_every == 0:
+                if first and state.step % log_every == 0:
                     speed = tokens / (time.monotonic() - lap)
                     loss = write_line(log, state, progress, adamw, norm, speed)
                     score = f"{state.best['score']:.3f}" if state.best else "not yet scored"
@@ -140,12 +153,14 @@ def fit(
                     lap, tokens = time.monotonic(), 0
             bar.update()
     except Interrupted:
-        save(folder, state, log, model, optimizers, scaler)
+        if first:
+            save(folder, state, log, model, optimizers, scaler)
         bar.write(f"{experiment.name}: saved at step {state.step}; the same command goes on from here", sys.stderr)
         raise
     finally:
         bar.close()
-        log.close()
+        if log:
+            log.close()
 
 
 def backward(
@@ -163,9 +178,12 @@ def backward(
 
     The rows are cut into batches of one task each, and these go through the encoder as many at once as the token
     budget allows. Every sum is divided by the rows of the whole step, so where the cuts fall changes nothing. Tasks
-    whose gradients are combined go through it one after the other.
+    whose gradients are combined go through it one after the other. Each rank takes a share of the rows; gradients,
+    losses and the signal of any rank are those of all afterwards.
     """
     model.train()
+    if ranks.world() > 1:  # dropout is a function of the step, so that it need not be kept for each rank
+        draw_anew(seed, state.step, ranks.rank())
     told: list[tuple[batches.Batch, dict[str, Tensor | float]]] = []
 
     def taken(table: batches.Table, rows: np.ndarray) -> batches.Batch:
@@ -181,20 +199,26 @@ def backward(
             told.append((batch, terms))
             mean = sum(term.mean() for term in terms.values() if isinstance(term, Tensor))
             loss = loss + mean * len(batch.row_ids) / len(pairs)
+        if experiment.together and ranks.world() > 1:  # each judges all rows
+            loss = loss / ranks.world()
         scaler.scale(loss).backward()
 
-    turns = []  # of each task its table and the rows of each part
+    turns = []  # of each task its table, its rows and those of each part that this rank takes
     for number in np.unique(pairs[:, 0]):
-        rows = pairs[pairs[:, 0] == number, 1]
-        turns.append((tables[number], list(tables[number].cut(rows, experiment.token_budget))))
+        turns.append((tables[number], tables[number].by_length(pairs[pairs[:, 0] == number, 1])))
+    turns = [
+        (table, rows, list(table.cut(own, experiment.token_budget)) if len(own) else [])
+        for (table, rows), own in zip(turns, shared(turns, apart=bool(experiment.together)), strict=True)
+    ]
     if experiment.inner:
-        sharpen(experiment, model, [taken(table, cut) for table, cuts in turns for cut in cuts], progress, optimizers)
+        shown = [([taken(table, cut) for cut in cuts], partial(taken, table, rows)) for table, rows, cuts in turns]
+        sharpen(experiment, model, shown, progress, optimizers, partial(draw_anew, seed, state.step, ranks.world()))
     gradients = {}
     at_once: list[batches.Batch] = []
-    for table, cuts in turns:
+    for table, rows, cuts in turns:
         parts = [taken(table, cut) for cut in cuts]
-        if experiment.together and len(parts) > 1:
-            encode_together(model, taken(table, np.concatenate(cuts)), parts, experiment.together, judge)
+        if experiment.together and (len(parts) > 1 or ranks.world() > 1):
+            encode_together(model, taken(table, rows), parts, experiment.together, judge)
             parts = []
         for part in parts:
             if at_once and sum(len(batch.ids) for batch in (*at_once, part)) > experiment.token_budget:
@@ -208,29 +232,82 @@ def backward(
             gradients[table.task.name] = collected(model.encoder)
     if at_once:
         judge(encode(model, at_once, experiment.together))
+    terms, rows = read(told, state.step)
+    if experiment.together and ranks.rank():  # what it has judged, the first rank tells
+        terms, rows = [], []
+    terms, rows = meet(model, gradients, terms, rows)
     if experiment.combine:
         found = combined(experiment, model.encoder, gradients, np.random.default_rng([seed, state.step, 2]))
         # Under too large a scale gradients are no numbers, nor is what is told of them.
         for name, value in [(name, value) for name, value in found.items() if math.isfinite(value)]:
             total, weight = state.told.get(f"gradients/{name}", (0.0, 0.0))
             state.told[f"gradients/{name}"] = [total + value, weight + 1]
-    note(state, told)
-    return sum(len(batch.ids) for batch, _ in told)
+    note(state, terms, rows)
+    return sum(tokens for *_, tokens in rows)
+
+
+def shared(turns: Sequence[tuple[batches.Table, np.ndarray]], apart: bool) -> list[np.ndarray]:
+    """The rows of each task that this rank takes: all ranks' together are all rows in their order. Where tasks are to
+    be met `apart`, every rank takes of each as many tokens as the others, else of all."""
+    if ranks.world() == 1 or not turns:
+        return [rows for _, rows in turns]
+    lengths = [table.lengths[rows] for table, rows in turns]
+    if apart:
+        takers = [batches.shares(each, ranks.world()) for each in lengths]
+    else:
+        takers = np.split(batches.shares(np.concatenate(lengths), ranks.world()), np.cumsum([*map(len, lengths)])[:-1])
+    return [rows[taker == ranks.rank()] for (_, rows), taker in zip(turns, takers, strict=True)]
+
+
+def meet(
+    model: Model, gradients: dict[str, list[Tensor | None]], terms: list[Term], rows: list[Rows]
+) -> tuple[list[Term], list[Rows]]:
+    """Makes of this rank's gradients, the tasks' own and the model's, the sum over all ranks, and of its signal the
+    signal of all; returns what all ranks tell. A gradient that no rank has stays None."""
+    if ranks.world() == 1:
+        return terms, rows
+    encoder, every = list(model.encoder.parameters()), list(model.parameters())
+    owners = [*encoder * len(gradients), *every]
+    found = [gradient for part in gradients.values() for gradient in part] + [p.grad for p in every]
+    used = "".join("0" if gradient is None else "1" for gradient in found)
+    everyone = ranks.exchanged([terms, rows, used, interrupts.arrived() or 0])
+    interrupts.agree(max(signal for *_, signal in everyone) or None)
+    some = [place for place, marks in enumerate(zip(*(line[2] for line in everyone), strict=True)) if "1" in marks]
+    parts = [(torch.zeros_like(owners[n]) if found[n] is None else found[n]).flatten() for n in some]
+    flat = ranks.summed(torch.cat(parts))  # (P,)
+    for place, part in zip(some, flat.split([len(part) for part in parts]), strict=True):
+        found[place] = part.view_as(owners[place])
+    for number, name in enumerate(gradients):
+        gradients[name] = found[number * len(encoder) : (number + 1) * len(encoder)]
+    for parameter, gradient in zip(every, found[-len(every) :], strict=True):
+        parameter.grad = gradient
+    return [term for line in everyone for term in line[0]], [row for line in everyone for row in line[1]]
 
 
 def sharpen(
     experiment: Experiment,
     model: Model,
-    parts: Sequence[batches.Batch],
+    shown: Sequence[tuple[Sequence[batches.Batch], Callable[[], batches.Batch]]],
     progress: float,
     optimizers: Mapping[str, torch.optim.Optimizer],
+    alike: Callable[[], None],
 ) -> None:
     """The updates of some heads before the step, all on the vectors that the step's rows have now. Gradients end at
-    these heads; the step draws its dropout as if nothing had come before."""
+    these heads; the step draws its dropout as if nothing had come before.
+
+    `shown` are of each task the parts of this rank and all of its rows. Every rank makes the same updates: on vectors
+    of all rows, with what `alike` lets it draw.
+    """
     inner, moment = experiment.inner, random_state(model.device)
     heads = nn.ModuleList(model.heads[name] for name in inner.heads).requires_grad_(True)
     with torch.no_grad():
-        pieces = [(part, model.encode(part)) for part in parts]
+        pieces = [[(part, model.encode(part)) for part in parts] for parts, _ in shown]
+        if ranks.world() > 1:
+            own = [[encoded for _, encoded in some] for some in pieces]
+            wholes = [(whole(), some) for (_, whole), some in zip(shown, own, strict=True)]
+            pieces = [[(batch, of_all(model, batch, some)[0])] for batch, some in wholes]
+            alike()
+    pieces = [piece for some in pieces for piece in some]
     for _ in range(inner.steps(progress)):
         inner.loss(model, pieces, progress).backward()
         optimizers["inner"].step()
@@ -287,23 +364,45 @@ def encode_together(
     vectors (Gao et al. 2021, 2101.06983).
 
     The parts are encoded without a graph; when the loss has gone back as far as the vectors, each part is encoded
-    again with the same dropout and their gradient carried on into the encoder.
+    again with the same dropout and their gradient carried on into the encoder. A part that is alone keeps its graph.
+
+    Of several ranks each encodes its parts, judges the vectors of all, as a share of the loss, and carries back the
+    gradient of its own.
     """
-    moments, pieces = [], []
-    with torch.no_grad():
+    moments, pieces, alone = [], [], len(parts) == 1
+    with torch.set_grad_enabled(alone):
         for part in parts:
             moments.append(random_state(model.device))
             pieces.append(keep(model.encode(part)))
-    tokens = torch.cat([piece.tokens for piece in pieces]).requires_grad_()  # (T, D)
-    lengths = torch.cat([piece.starts.diff() for piece in pieces])  # (B,)
-    starts = torch.nn.functional.pad(lengths.cumsum(0), (1, 0))  # (B + 1,)
-    judge([(whole, Encoded(tokens, starts, whole.rows, None))])
+    encoded, own = of_all(model, whole, pieces)
+    encoded.tokens.requires_grad_()
+    judge([(whole, encoded)])
     after = random_state(model.device)
-    gradients = tokens.grad.split([len(piece.tokens) for piece in pieces])
+    gradient = encoded.tokens.grad[own]
+    if ranks.world() > 1:
+        gradient = gradient * ranks.world()  # of the whole loss, whose share it has judged
+    if alone:
+        return pieces[0].tokens.backward(gradient)
+    gradients = gradient.split([len(piece.tokens) for piece in pieces])
     for part, moment, gradient in zip(parts, moments, gradients, strict=True):
         set_random_state(moment)
         keep(model.encode(part)).tokens.backward(gradient)
     set_random_state(after)
+
+
+def of_all(model: Model, whole: batches.Batch, pieces: Sequence[Encoded]) -> tuple[Encoded, slice]:
+    """The vectors of a task's rows, of which this rank has encoded some, without a graph, and the place of its own."""
+    empty = torch.empty(0, model.encoder.config.width, device=model.device)
+    tokens, own = ranks.gathered(torch.cat([piece.tokens.detach() for piece in pieces] or [empty]))  # (T, D)
+    counts = torch.cat([piece.starts.diff() for piece in pieces] or [whole.starts[:0]])
+    lengths, _ = ranks.gathered(counts)  # (B,)
+    starts = torch.nn.functional.pad(lengths.cumsum(0), (1, 0))  # (B + 1,)
+    return Encoded(tokens, starts, whole.rows, None), own
+
+
+def draw_anew(seed: int, step: int, stream: int) -> None:
+    """Lets torch draw what is a function of these numbers alone."""
+    torch.manual_seed(int(np.random.SeedSequence([seed, step, stream]).generate_state(1, np.uint64)[0] >> np.uint64(1)))
 
 
 def random_state(device: torch.device) -> dict[str, Tensor]:
@@ -318,26 +417,34 @@ def set_random_state(state: Mapping[str, Tensor]) -> None:
         torch.cuda.set_rng_state(state["random/cuda"])
 
 
-def note(state: State, told: Sequence[tuple[batches.Batch, dict[str, Tensor | float]]]) -> None:
-    """Adds a step's terms to the sums; one read of the device, which also finds a loss that is no number."""
+def read(told: Sequence[tuple[batches.Batch, dict[str, Tensor | float]]], step: int) -> tuple[list[Term], list[Rows]]:
+    """A step's terms as numbers; one read of the device, which also finds a loss that is no number."""
     names = [(batch, f"{batch.task}/{name}", term) for batch, terms in told for name, term in terms.items()]
-    means = iter(torch.stack([t.detach().float().mean() for *_, t in names if isinstance(t, Tensor)]).tolist())
+    losses = [term.detach().float().mean() for *_, term in names if isinstance(term, Tensor)]
+    means, terms = iter(torch.stack(losses).tolist() if losses else []), []  # a rank may have no row
     for batch, name, term in names:
         value = next(means) if isinstance(term, Tensor) else float(term)
         if not math.isfinite(value):
             ids = ", ".join(batch.row_ids[:8]) + (", ..." if len(batch.row_ids) > 8 else "")
             raise UserError(
-                f"the loss {name} is {value} at step {state.step}, rows {ids}: the step was not taken and the last "
+                f"the loss {name} is {value} at step {step}, rows {ids}: the step was not taken and the last "
                 "checkpoint stands; lower the learning rate or look at these rows"
             )
-        if isinstance(term, Tensor):
-            state.sums[name] = state.sums.get(name, 0.0) + value * len(batch.row_ids)
+        terms.append((name, value, len(batch.row_ids), isinstance(term, Tensor)))
+    return terms, [(batch.task, len(batch.row_ids), len(batch.ids)) for batch, _ in told]
+
+
+def note(state: State, terms: Sequence[Term], rows: Sequence[Rows]) -> None:
+    """Adds a step's terms to the sums."""
+    for name, value, count, minimised in terms:
+        if minimised:
+            state.sums[name] = state.sums.get(name, 0.0) + value * count
         else:
             total, weight = state.told.get(name, (0.0, 0.0))
-            state.told[name] = [total + value * len(batch.row_ids), weight + len(batch.row_ids)]
-    for batch, _ in told:
-        for rows in (state.rows, state.seen):
-            rows[batch.task] = rows.get(batch.task, 0) + len(batch.row_ids)
+            state.told[name] = [total + value * count, weight + count]
+    for task, count, _ in rows:
+        for sums in (state.rows, state.seen):
+            sums[task] = sums.get(task, 0) + count
 
 
 def write_line(
@@ -438,48 +545,50 @@ def restore(
 
 def train(node: Node, done: Mapping[str, Done]) -> None:
     """Brings one node of the graph to its end, from wherever it stands."""
-    experiment, folder = node.experiment, node.folder
-    with runs.held(folder):
-        if (folder / "done").exists():  # finished by another process while this one waited
+    experiment, folder, first = node.experiment, node.folder, ranks.rank() == 0
+    with runs.held(folder) if first else nullcontext():
+        if ranks.agreed((folder / "done").exists()):  # finished by another process while this one waited
             return
-        tasks = list(experiment.tasks(done) if callable(experiment.tasks) else experiment.tasks)
-        torch.manual_seed(node.seed)
-        model = experiment.model(tasks, done).to(device())
+        with ranks.leading():  # what it makes on disk on the way: tokens, soft labels
+            tasks = list(experiment.tasks(done) if callable(experiment.tasks) else experiment.tasks)
+            torch.manual_seed(node.seed)
+            model = experiment.model(tasks, done).to(device())
+            rows = [tables(model, tasks, split, node.out) for split in ("train", "dev")]
         model.precision = precision(model.device, model.encoder.config.width)
         for task in [task for task in tasks if task.kind != "text"]:
             if task.name not in model.heads:
                 raise UserError(f"{experiment.name}: the model has no head called {task.name}, as the task is; add it")
             checkpoints.judge_head(folder, model.encoder.config, model.heads[task.name], task.labels)
-        finish.describe(folder, node, tasks, model)
-        state = fit(
-            experiment,
-            model,
-            tables(model, tasks, "train", node.out),
-            tables(model, tasks, "dev", node.out),
-            folder,
-            node.seed,
-        )
+        if first:
+            finish.describe(folder, node, tasks, model)
+        state = fit(experiment, model, *rows, folder, node.seed)
+        if not first:
+            return
         disk.write_json(folder / "clock.json", {"seconds": round(state.seconds, 1)})
         log = runs.Log(folder, state.log_size, state.step)
         finish.finish(folder, node, tasks, model, state.best, log, state.step)
 
 
 def main(arguments: Sequence[str]) -> None:
-    options = parse(arguments)
-    nodes = graphs(options)
-    check.check(nodes)
-    if options.dry_run:
-        rehearse(nodes[-1])
-        return print("dry run: every run took a step")
-    finished = [run for run in walk(nodes) if run.node.experiment.objective]
-    print(report.report(finished, nodes[-1].folder))
+    with ranks.joined():
+        options = parse(arguments)
+        with ranks.leading():  # it downloads what is missing, and tokenises
+            nodes = graphs(options)
+            if ranks.rank() == 0:
+                check.check(nodes)
+        if options.dry_run:
+            rehearse(nodes[-1])
+            return print("dry run: every run took a step")
+        finished = [run for run in walk(nodes) if run.node.experiment.objective]
+        if ranks.rank() == 0:
+            print(report.report(finished, nodes[-1].folder))
 
 
 def walk(nodes: Sequence[Node]) -> list[Done]:
     """Trains what is not done yet, needs first."""
     done = results(nodes)
     for run in done:
-        if run.node.experiment.objective and not (run.folder / "done").exists():
+        if run.node.experiment.objective and not ranks.agreed((run.folder / "done").exists()):
             train(run.node, run.needs)
     return done
 
@@ -501,7 +610,8 @@ def rehearse(node: Node) -> None:
 
     node.out.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="dry-run-", dir=node.out) as folder:
-        walk(graph(short(changed(node.experiment, Task, few)), node.scale, node.seed, Path(folder), node.source))
+        place = Path(ranks.agreed(folder))
+        walk(graph(short(changed(node.experiment, Task, few)), node.scale, node.seed, place, node.source))
 
 
 def parse(arguments: Sequence[str]):

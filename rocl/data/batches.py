@@ -75,9 +75,13 @@ class Table:
             row_ids=[self.ids[row] for row in rows],
         )
 
+    def by_length(self, rows: np.ndarray) -> np.ndarray:
+        """The rows, shortest first."""
+        return rows[np.argsort(self.lengths[rows], kind="stable")]
+
     def cut(self, rows: np.ndarray, budget: int) -> Iterator[np.ndarray]:
         """The rows, shortest first, in parts of at most `budget` tokens (or of one row that is longer)."""
-        rows = rows[np.argsort(self.lengths[rows], kind="stable")]
+        rows = self.by_length(rows)
         start, tokens = 0, 0
         for place, length in enumerate(self.lengths[rows]):
             if place > start and tokens + length > budget:
@@ -85,6 +89,12 @@ class Table:
                 start, tokens = place, 0
             tokens += length
         yield rows[start:]
+
+
+def shares(lengths: np.ndarray, ranks: int) -> np.ndarray:
+    """Which of several processes takes each row, (rows,): the first one the first rows and so on, each about as many
+    tokens."""
+    return (2 * np.cumsum(lengths) - lengths) * ranks // (2 * np.sum(lengths))
 
 
 def joined(parts: Sequence[Batch]) -> Batch:

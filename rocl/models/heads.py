@@ -60,11 +60,12 @@ class Model(nn.Module):
             states = [state.float() for state in states]
         return Encoded(tokens.float(), batch.starts, batch.rows, states)
 
-    def advance(self) -> None:
-        """After each step: heads with a state of their own (a memory, a queue) take in what the step has shown them."""
+    def advance(self, everyone: Callable[[Tensor], Tensor] | None = None) -> None:
+        """After each step: heads with a state of their own (a memory, a queue) take in what the step has shown them.
+        Where each of several processes has seen some of its rows, `everyone` makes of these (R, D) those of all."""
         for head in self.heads.values():
             if hasattr(head, "advance"):
-                head.advance()
+                head.advance(everyone)
 
 
 class Rows(Protocol):
@@ -208,10 +209,11 @@ class Momentum(nn.Module):
         return keys
 
     @torch.no_grad()
-    def advance(self) -> None:
+    def advance(self, everyone: Callable[[Tensor], Tensor] | None = None) -> None:
         for own, leading in zip(self.follower.parameters(), self.leader[0].parameters(), strict=True):
             own.lerp_(leading, 1 - self.momentum)
-        keys = torch.cat([self.queue[:0], *self.waiting])[-len(self.queue) :]
+        keys = torch.cat([self.queue[:0], *self.waiting])
+        keys = (everyone(keys) if everyone else keys)[-len(self.queue) :]
         places = (self.place + torch.arange(len(keys), device=keys.device)) % len(self.queue)
         self.queue[places] = keys
         self.place.add_(len(keys)).remainder_(len(self.queue))

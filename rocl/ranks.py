@@ -1,0 +1,145 @@
+"""The processes that train one run together under torchrun, and all that they say to each other; a process alone joins
+no group, and every function here hands back what it is given.
+
+torchrun --nproc-per-node 4 -m rocl.train experiments/mtkd.py
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from rocl import interrupts
+from rocl.errors import UserError
+
+PATIENCE = timedelta(days=7)  # of those who wait while the first rank downloads, tokenises, scores and finishes
+GRACE = 2.0  # seconds in which those who are alive say that they leave
+
+
+class Lost(Exception):
+    """Raised where the others could not be reached; `joined` makes of it what can be told."""
+
+
+def world() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+@contextmanager
+def joined() -> Iterator[None]:
+    """Makes torchrun's processes a group: gloo between CPUs, NCCL between GPUs where each process has its own.
+
+    Only the first rank prints. Whoever leaves by an error takes all others along: the first to leave says why, the
+    exit code is the same for all, and of a rank that is gone without a word it is told that it was killed.
+    """
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        yield
+        return
+    own = torch.cuda.is_available() and torch.cuda.device_count() >= int(os.environ["LOCAL_WORLD_SIZE"])
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+    store, number, size = next(dist.rendezvous("env://"))
+    store = dist.PrefixStore(f"rocl {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+    backend = "cpu:gloo,cuda:nccl" if own else "gloo"
+    dist.init_process_group(backend, store=store, rank=number, world_size=size, timeout=PATIENCE)
+    interrupts.several(leads=number == 0)
+    try:
+        with open(os.devnull, "w") as nowhere:
+            out, err = (nowhere, nowhere) if number else (sys.stdout, sys.stderr)
+            with redirect_stdout(out), redirect_stderr(err):
+                yield
+    except BaseException as error:
+        with interrupts.held():
+            code = getattr(error, "exit_code", 2 if isinstance(error, UserError | OSError | Lost) else 1)
+            store.set(f"{number} left", str(code))
+            dist.destroy_process_group()  # now what the others wait for fails at once
+            if number and isinstance(error, interrupts.Interrupted):  # the first rank is saving
+                _absent(store, [0], time.monotonic() + 30 * GRACE)
+            who, code = store.compare_set("told", "", f"{number} {code}").decode().split()
+            if int(who) != number:
+                raise SystemExit(int(code)) from None
+            if not isinstance(error, Lost):
+                raise
+            if gone := _absent(store, range(size), time.monotonic() + GRACE):
+                which = f"rank {gone[0]}" if len(gone) == 1 else f"ranks {', '.join(map(str, gone))}"
+                raise UserError(
+                    f"{which} of {size} ended without a word, most likely killed (out of memory?): the last checkpoint "
+                    "stands, and the same command goes on from it"
+                ) from error
+            raise error.__cause__ from None
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _absent(store: dist.Store, ranks: Iterator[int] | list[int], until: float) -> list[int]:
+    """Those of the ranks that have not said that they leave when the time is over."""
+    while (gone := [n for n in ranks if not store.check([f"{n} left"])]) and time.monotonic() < until:
+        time.sleep(0.05)
+    return gone
+
+
+def _call(collective: Callable, *arguments: Any) -> None:
+    try:
+        collective(*arguments)
+    except RuntimeError as error:  # of gloo and NCCL
+        raise Lost(str(error)) from error
+
+
+def summed(tensor: Tensor) -> Tensor:
+    """The sum over all ranks, in place and to the bit the same on all of them."""
+    if world() > 1:
+        _call(dist.all_reduce, tensor)
+    return tensor
+
+
+def gathered(tensor: Tensor) -> tuple[Tensor, slice]:
+    """The tensors of all ranks joined along their first dimension, in which they may differ, and this rank's place.
+    A rank that has no row need not know the width."""
+    if world() == 1:
+        return tensor, slice(None)
+    shapes = [torch.empty(tensor.ndim, dtype=torch.long) for _ in range(world())]
+    _call(dist.all_gather, shapes, torch.tensor(tensor.shape))
+    lengths, shape = [shape[0].item() for shape in shapes], torch.stack(shapes).amax(0).tolist()
+    padded = tensor.new_zeros(shape)
+    if len(tensor):
+        padded[: len(tensor)] = tensor
+    parts = [torch.empty_like(padded) for _ in lengths]
+    if shape[0]:
+        _call(dist.all_gather, parts, padded)
+    begin = sum(lengths[: rank()])
+    return torch.cat([part[:n] for part, n in zip(parts, lengths, strict=True)]), slice(begin, begin + len(tensor))
+
+
+def exchanged(value: Any) -> list[Any]:
+    """What each rank gives, anything that JSON can hold, in the order of ranks."""
+    if world() == 1:
+        return [value]
+    lines, _ = gathered(torch.frombuffer(bytearray(json.dumps(value).encode() + b"\n"), dtype=torch.uint8))
+    return [json.loads(line) for line in lines.numpy().tobytes().splitlines()]
+
+
+def agreed(value: Any) -> Any:
+    """What the first rank gives, on all of them."""
+    return exchanged(value)[0]
+
+
+@contextmanager
+def leading() -> Iterator[None]:
+    """The first rank does what is in the block; the others do it after that, and find on disk what it left there."""
+    if rank():
+        exchanged(None)
+    yield
+    if not rank():
+        exchanged(None)

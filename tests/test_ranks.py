@@ -1,0 +1,269 @@
+"""Proves that several ranks train what one process trains, stop together, and go on from each other's checkpoints."""
+
+import json
+import math
+import os
+import signal
+import sys
+from dataclasses import replace
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import test_openings
+import tiny
+import torch
+import torch.distributed as dist
+from test_train import all_tokens, by_group, by_row, made, outcome, run
+
+from rocl import command, disk, ranks, train
+from rocl.data import batches
+from rocl.experiment import Experiment
+from rocl.losses import classify, pcgrad, supervised_contrastive
+from rocl.models.heads import first, first_tokens
+
+STEPS = 51  # the last one shows the weights after 50
+
+
+def in_ranks(world: int, action) -> list[int]:
+    """The exit codes of forked processes that make a group and each do this, as torchrun would start them."""
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    pids = []
+    for rank in range(world):
+        if pid := os.fork():
+            pids.append(pid)
+            continue
+        place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world}
+        place |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": store.port, "TORCHELASTIC_USE_AGENT_STORE": True}
+        os.environ.update({name: str(value) for name, value in place.items()})
+        os._exit(in_group(action))
+    return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+
+
+def in_group(action) -> int:
+    def main(arguments):
+        with ranks.joined():
+            action()
+
+    try:
+        return command.run(main, [])
+    except SystemExit as error:
+        return error.code
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        return 1
+
+
+def contrastive(model, encoded, batch, progress):
+    labels = batch.columns["labels"]
+    terms = {"gold": classify(model.heads[batch.task](encoded), labels, kind=batch.kind)}
+    return terms | {"contrastive": supervised_contrastive(first(encoded), labels)}
+
+
+def critic(tmp_path):
+    still = partial(test_openings.with_critic, checkpoint=tiny.checkpoint(tmp_path / "encoder", 0.0))
+    return replace(test_openings.critic(tmp_path), model=still)
+
+
+METHODS = {
+    "plain": lambda path: made(path, 0.0),
+    "in small parts": lambda path: made(path, 0.0, token_budget=30),
+    "together": lambda path: made(path, 0.0, objective=contrastive, together=first_tokens),
+    "together in small parts": lambda path: made(path, 0.0, objective=by_group, together=all_tokens, token_budget=30),
+    "combined": lambda path: made(path, 0.0, combine=pcgrad),
+    "together and combined": lambda path: made(path, 0.0, objective=contrastive, together=first_tokens, combine=pcgrad),
+    "critic": critic,
+    "memory": lambda path: test_openings.memory(path, 0.0),
+}
+
+
+def experiment(method: str, path: Path, **values) -> Experiment:
+    values = dict(batch=6, steps=STEPS, learning_rate=1e-4, epsilon=1e-6) | values
+    return replace(METHODS[method](path), **values)
+
+
+def recorded(experiment: Experiment, out: Path) -> None:
+    """Runs it and leaves of each rank the gradients of all steps and the weights before the last one."""
+    clip, gradients, weights = torch.nn.utils.clip_grad_norm_, [], []
+
+    def spy(parameters, *arguments):
+        parameters = list(parameters)
+        gradients.append(torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters]))
+        weights[:] = [torch.cat([p.detach().flatten() for p in parameters])]
+        return clip(parameters, *arguments)
+
+    torch.nn.utils.clip_grad_norm_ = spy
+    run(experiment, out)
+    np.savez(out / f"rank-{ranks.rank()}.npz", gradients=torch.stack(gradients), weights=weights[0])
+    torch.nn.utils.clip_grad_norm_ = clip
+
+
+def metrics(out: Path) -> list[dict]:
+    (file,) = out.rglob("metrics.jsonl")
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "clock"} for line in lines]
+
+
+def probabilities(out: Path) -> dict[str, list[float]]:
+    lines = [json.loads(line) for file in sorted(out.rglob("predictions/*")) for line in file.open()]
+    return {f"{number} {line['id']}": list(line["probabilities"].values()) for number, line in enumerate(lines)}
+
+
+def without_key_biases(model) -> np.ndarray:
+    """Which numbers of the flat weights have a true gradient."""
+    kept = []
+    for name, parameter in model.named_parameters():
+        part = torch.ones_like(parameter, dtype=torch.bool)
+        if name.endswith("qkv.bias"):
+            part[len(part) // 3 : 2 * len(part) // 3] = False
+        kept.append(part.flatten())
+    return torch.cat(kept).numpy()
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """What one process leaves, by method."""
+
+    @cache
+    def made_once(method: str) -> Path:
+        folder = tmp_path_factory.mktemp("alone")
+        recorded(experiment(method, folder), folder / "runs")
+        return folder
+
+    return made_once
+
+
+@pytest.mark.parametrize(
+    "method, world", [*((method, 2) for method in METHODS), *((method, 4) for method in ("plain", "together", "critic"))]
+)
+def test_ranks_take_the_steps_that_one_process_takes(tmp_path, alone, method, world):
+    folder = alone(method)
+    assert in_ranks(world, lambda: recorded(experiment(method, folder), tmp_path)) == [0] * world
+    one, *several = [np.load(path) for path in (folder / "runs/rank-0.npz", *sorted(tmp_path.glob("rank-*.npz")))]
+    assert len(several) == world and all((rank["weights"] == several[0]["weights"]).all() for rank in several)
+    largest = np.abs(one["gradients"]).max(1)  # of each step
+    off = np.abs(one["gradients"] - several[0]["gradients"]).max(1) / largest
+    made = experiment(method, folder)
+    known = without_key_biases(made.model(made.tasks, {}))
+    drift = np.abs(one["weights"] - several[0]["weights"])[known].max()
+    print(f"{method}, {world} ranks: gradients {off.max():.1e} of the largest, weights {drift:.1e}")
+    assert off.max() < 1e-6 and drift < 1e-6
+    compare(metrics(tmp_path), metrics(folder / "runs"))
+    compare(probabilities(tmp_path), probabilities(folder / "runs"))
+
+
+def compare(found, expected):
+    """Numbers within 1e-5, all else equal."""
+    if isinstance(expected, float):
+        assert math.isclose(found, expected, rel_tol=1e-5, abs_tol=1e-5)
+    elif isinstance(expected, dict):
+        assert found.keys() == expected.keys()
+        for key in expected:
+            compare(found[key], expected[key])
+    elif isinstance(expected, list):
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            compare(one, other)
+    else:
+        assert found == expected
+
+
+def test_some_ranks_have_no_row_of_a_task_in_some_steps(tmp_path):
+    """Else the equalities above would prove less than they say."""
+    made = experiment("plain", tmp_path)
+    empty = 0
+    for pairs in batches.steps([60, 40], seed=1, batch=6, steps=STEPS, sampling=made.sampling):
+        takers = batches.shares(np.full(6, 5), 4)
+        empty += any(len(set(takers[np.sort(pairs[:, 0]) == task])) < 4 for task in (0, 1))
+    assert empty == STEPS
+
+
+def stopping(number: int, step: int, rank: int):
+    """Sends this rank a signal in this step."""
+    backward = train.backward
+
+    def signalled(*arguments):
+        if arguments[-1].step == step and ranks.rank() == rank:
+            os.kill(os.getpid(), number)
+        return backward(*arguments)
+
+    train.backward = signalled
+
+
+@pytest.mark.parametrize("first, then", [(2, 1), (1, 2), (2, 4)])
+def test_a_run_goes_on_at_another_number_of_ranks(tmp_path, alone, first, then):
+    """Without dropout it ends within 1e-5 of what one process ends with."""
+    folder = alone("together")
+
+    def start():
+        stopping(signal.SIGTERM, 20, first - 1)
+        recorded(experiment("together", folder), tmp_path)
+
+    def go_on():
+        recorded(experiment("together", folder), tmp_path)
+
+    assert in_ranks(first, start) == [143] * first
+    (checkpoint,) = [disk.read_json(path)["state"] for path in tmp_path.rglob("checkpoints/*21.json")]
+    assert checkpoint["step"] == 21
+    assert in_ranks(then, go_on) == [0] * then
+    compare(metrics(tmp_path), metrics(folder / "runs"))
+    compare(probabilities(tmp_path), probabilities(folder / "runs"))
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_to_any_rank_ends_all_after_the_same_step_and_they_go_on_to_the_bit(tmp_path, number, code):
+    with_dropout = made(tmp_path, 0.2, objective=contrastive, together=first_tokens)
+    assert in_ranks(2, lambda: run(with_dropout, tmp_path / "whole")) == [0, 0]
+
+    def start():
+        stopping(number, 5, rank=1)
+        run(with_dropout, tmp_path / "runs")
+
+    assert in_ranks(2, start) == [code, code]
+    assert [path.stem for path in tmp_path.glob("runs/**/checkpoints/0*.json")] == ["00000006"]
+    assert in_ranks(2, lambda: run(with_dropout, tmp_path / "runs")) == [0, 0]
+    (one,), (other,) = [list((tmp_path / name).rglob("done")) for name in ("whole", "runs")]
+    assert outcome(one.parent) == outcome(other.parent)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_killed_rank_is_named_and_ends_the_others_with_a_usable_checkpoint(tmp_path, capfd, rank):
+    plain = made(tmp_path, 0.1)
+    assert in_ranks(3, lambda: run(plain, tmp_path / "whole")) == [0, 0, 0]
+
+    def start():
+        train.PATIENCE = train.WORTH = 0
+        stopping(signal.SIGKILL, 7, rank)
+        run(plain, tmp_path / "runs")
+
+    capfd.readouterr()
+    codes = in_ranks(3, start)
+    told = [line for line in capfd.readouterr().err.splitlines() if line.startswith("rocl: ")]
+    assert codes[rank] == -9 and {*codes} == {-9, 2}
+    assert len(told) == 1 and f"rank {rank} of 3 ended without a word, most likely killed" in told[0]
+    assert in_ranks(3, lambda: run(plain, tmp_path / "runs")) == [0, 0, 0]
+    (one,), (other,) = [list((tmp_path / name).rglob("done")) for name in ("whole", "runs")]
+    assert outcome(one.parent) == outcome(other.parent)
+
+
+def broken(model, encoded, batch, progress):
+    bad = math.nan if progress > 0.5 and batch.task == "many" else 1
+    return {name: term * bad for name, term in by_row(model, encoded, batch, progress).items()}
+
+
+def test_a_loss_that_is_no_number_is_told_once_by_the_rank_that_found_it(tmp_path, capfd):
+    experiment = made(tmp_path, objective=broken, batch=8)
+    assert in_ranks(2, lambda: run(experiment, tmp_path / "runs")) == [2, 2]
+    told = [line for line in capfd.readouterr().err.splitlines() if line.startswith("rocl: ")]
+    assert len(told) == 1 and "the loss many/cross_entropy is nan at step 7, rows train-" in told[0]
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("world", [2, 3, 8])
+def test_shares_are_all_rows_in_their_order_and_as_even_as_whole_rows_allow(seed, world):
+    lengths = np.sort(np.random.default_rng(seed).integers(3, 129, 64))
+    takers = batches.shares(lengths, world)
+    assert (np.diff(takers) >= 0).all() and takers.min() >= 0 and takers.max() < world
+    tokens = np.bincount(takers, lengths, world)
+    assert np.abs(tokens - lengths.sum() / world).max() <= lengths.max()
