@@ -72,6 +72,8 @@ def joined() -> Iterator[None]:
             if not isinstance(error, Lost):
                 raise
             if gone := _absent(store, range(size), time.monotonic() + GRACE):
+                if 0 in gone:
+                    print(file=sys.stderr)  # behind the bar that it left
                 which = f"rank {gone[0]}" if len(gone) == 1 else f"ranks {', '.join(map(str, gone))}"
                 raise UserError(
                     f"{which} of {size} ended without a word, most likely killed (out of memory?): the last checkpoint "

@@ -123,7 +123,8 @@ def fit(
             state.seconds = time.monotonic() - began
             if first and (state.step == steps or time.monotonic() - saved > max(PATIENCE, WORTH * cost)):
                 begun = time.monotonic()
-                save(folder, state, log, model, optimizers, scaler)
+                with held():
+                    save(folder, state, log, model, optimizers, scaler)
                 saved, cost = time.monotonic(), time.monotonic() - begun
             if state.step == steps:
                 return state

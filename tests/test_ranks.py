@@ -4,7 +4,9 @@ import json
 import math
 import os
 import signal
+import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -15,18 +17,19 @@ import test_openings
 import tiny
 import torch
 import torch.distributed as dist
+from test_kill import outcome as graph_outcome
 from test_train import all_tokens, by_group, by_row, made, outcome, run
 
 from rocl import command, disk, ranks, train
 from rocl.data import batches
 from rocl.experiment import Experiment
-from rocl.losses import classify, pcgrad, supervised_contrastive
-from rocl.models.heads import first, first_tokens
+from rocl.losses import classify, momentum_contrast, pcgrad, supervised_contrastive
+from rocl.models.heads import by_text, first, first_tokens
 
 STEPS = 51  # the last one shows the weights after 50
 
 
-def in_ranks(world: int, action) -> list[int]:
+def in_ranks(world: int, action, enter=ranks.joined) -> list[int]:
     """The exit codes of forked processes that make a group and each do this, as torchrun would start them."""
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     pids = []
@@ -37,13 +40,13 @@ def in_ranks(world: int, action) -> list[int]:
         place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world}
         place |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": store.port, "TORCHELASTIC_USE_AGENT_STORE": True}
         os.environ.update({name: str(value) for name, value in place.items()})
-        os._exit(in_group(action))
+        os._exit(in_group(action, enter))
     return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
 
 
-def in_group(action) -> int:
+def in_group(action, enter) -> int:
     def main(arguments):
-        with ranks.joined():
+        with enter():
             action()
 
     try:
@@ -58,29 +61,50 @@ def in_group(action) -> int:
 def contrastive(model, encoded, batch, progress):
     labels = batch.columns["labels"]
     terms = {"gold": classify(model.heads[batch.task](encoded), labels, kind=batch.kind)}
-    return terms | {"contrastive": supervised_contrastive(first(encoded), labels)}
+    return terms | {"contrastive": supervised_contrastive(first(encoded), labels, 1.0)}
+
+
+def contrast(model, encoded, batch, progress):
+    """As in test_openings, but warmer: a division by 0.07 is one of rounding too."""
+    queries = model.heads["projection"](by_text(encoded)).view(len(batch.row_ids), 2, -1)  # (R, 2, D)
+    keys = model.heads["memory"](batch).view(len(batch.row_ids), 2, -1)
+    queue = model.heads["memory"].queue
+    return {"contrast": sum(momentum_contrast(queries[:, n], keys[:, 1 - n], queue, 1.0) for n in (0, 1)) / 2}
 
 
 def critic(tmp_path):
-    still = partial(test_openings.with_critic, checkpoint=tiny.checkpoint(tmp_path / "encoder", 0.0))
+    still = partial(test_openings.with_critic, checkpoint=tiny.checkpoint(tmp_path / "still", 0.0))
     return replace(test_openings.critic(tmp_path), model=still)
+
+
+def larger(tasks, done, *, model):
+    """The new model with larger weights: its texts have vectors that differ, not by a few last bits of their cosine."""
+    model = model(tasks, done)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(4 if parameter.ndim > 1 else 1)
+    return model
 
 
 METHODS = {
     "plain": lambda path: made(path, 0.0),
     "in small parts": lambda path: made(path, 0.0, token_budget=30),
     "together": lambda path: made(path, 0.0, objective=contrastive, together=first_tokens),
-    "together in small parts": lambda path: made(path, 0.0, objective=by_group, together=all_tokens, token_budget=30),
+    "together in small parts": lambda path: made(path, 0.0, objective=by_group, together=all_tokens, token_budget=20),
     "combined": lambda path: made(path, 0.0, combine=pcgrad),
     "together and combined": lambda path: made(path, 0.0, objective=contrastive, together=first_tokens, combine=pcgrad),
     "critic": critic,
-    "memory": lambda path: test_openings.memory(path, 0.0),
+    "memory": lambda path: replace(test_openings.memory(path, 0.0), objective=contrast),
 }
+FEW = {"together in small parts": 5}  # rows a step, so that some ranks have none of a task
+# Gradients of five rows that are close to each other are small differences, and keys were made by earlier steps.
+BOUND = {"together in small parts": 2e-6, "memory": 4e-6}
 
 
 def experiment(method: str, path: Path, **values) -> Experiment:
-    values = dict(batch=6, steps=STEPS, learning_rate=1e-4, epsilon=1e-6) | values
-    return replace(METHODS[method](path), **values)
+    values = dict(batch=FEW.get(method, 12), steps=STEPS, learning_rate=1e-4, epsilon=1e-6) | values
+    made = METHODS[method](path)
+    return replace(made, model=partial(larger, model=made.model), **values)
 
 
 def recorded(experiment: Experiment, out: Path) -> None:
@@ -135,7 +159,8 @@ def alone(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "method, world", [*((method, 2) for method in METHODS), *((method, 4) for method in ("plain", "together", "critic"))]
+    "method, world",
+    [*((method, 2) for method in METHODS), *((method, 4) for method in ("plain", "together in small parts", "critic"))],
 )
 def test_ranks_take_the_steps_that_one_process_takes(tmp_path, alone, method, world):
     folder = alone(method)
@@ -148,7 +173,7 @@ def test_ranks_take_the_steps_that_one_process_takes(tmp_path, alone, method, wo
     known = without_key_biases(made.model(made.tasks, {}))
     drift = np.abs(one["weights"] - several[0]["weights"])[known].max()
     print(f"{method}, {world} ranks: gradients {off.max():.1e} of the largest, weights {drift:.1e}")
-    assert off.max() < 1e-6 and drift < 1e-6
+    assert off.max() < BOUND.get(method, 1e-6) and drift < 1e-6
     compare(metrics(tmp_path), metrics(folder / "runs"))
     compare(probabilities(tmp_path), probabilities(folder / "runs"))
 
@@ -171,12 +196,14 @@ def compare(found, expected):
 
 def test_some_ranks_have_no_row_of_a_task_in_some_steps(tmp_path):
     """Else the equalities above would prove less than they say."""
-    made = experiment("plain", tmp_path)
-    empty = 0
-    for pairs in batches.steps([60, 40], seed=1, batch=6, steps=STEPS, sampling=made.sampling):
-        takers = batches.shares(np.full(6, 5), 4)
-        empty += any(len(set(takers[np.sort(pairs[:, 0]) == task])) < 4 for task in (0, 1))
-    assert empty == STEPS
+    few = FEW["together in small parts"]
+    for batch, apart in ((12, False), (few, True)):
+        made = experiment("plain", tmp_path, batch=batch)
+        tasks = next(batches.steps([60, 40], seed=1, batch=batch, steps=1, sampling=made.sampling))[:, 0]
+        counts = np.bincount(tasks)
+        whole = batches.shares(np.full(batch, 5), 4)
+        takers = [batches.shares(np.full(n, 5), 4) for n in counts] if apart else np.split(whole, counts[:1])
+        assert counts.all() and any(len(set(taker)) < 4 for taker in takers)
 
 
 def stopping(number: int, step: int, rank: int):
@@ -239,7 +266,7 @@ def test_a_killed_rank_is_named_and_ends_the_others_with_a_usable_checkpoint(tmp
 
     capfd.readouterr()
     codes = in_ranks(3, start)
-    told = [line for line in capfd.readouterr().err.splitlines() if line.startswith("rocl: ")]
+    told = [line for line in capfd.readouterr().err.splitlines() if "rocl: " in line]
     assert codes[rank] == -9 and {*codes} == {-9, 2}
     assert len(told) == 1 and f"rank {rank} of 3 ended without a word, most likely killed" in told[0]
     assert in_ranks(3, lambda: run(plain, tmp_path / "runs")) == [0, 0, 0]
@@ -267,3 +294,42 @@ def test_shares_are_all_rows_in_their_order_and_as_even_as_whole_rows_allow(seed
     assert (np.diff(takers) >= 0).all() and takers.min() >= 0 and takers.max() < world
     tokens = np.bincount(takers, lengths, world)
     assert np.abs(tokens - lengths.sum() / world).max() <= lengths.max()
+
+
+GRAPH = """
+import os, signal, sys
+from rocl import command, ranks, train
+
+backward, calls = train.backward, []
+
+
+def deadly(*arguments):
+    calls.append(1)
+    if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0" and len(calls) == 28 and ranks.rank() == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return backward(*arguments)
+
+
+if "deadly" in sys.argv:
+    sys.argv.remove("deadly")
+    train.backward, train.PATIENCE, train.WORTH = deadly, 0, 0
+sys.exit(command.run(train.main))
+"""
+
+
+def test_torchrun_trains_a_graph_with_its_soft_labels_and_restarts_it_after_a_kill(tmp_path, monkeypatch):
+    """The restarted graph ends with the bits of one that nobody killed, and one rank alone prints the table."""
+    monkeypatch.setenv("TINY_ENCODER", str(tmp_path / "encoder"))
+    tests = Path(__file__).parent
+    monkeypatch.setenv("PYTHONPATH", f"{tests.parent}:{tests}")
+    (tmp_path / "start.py").write_text(GRAPH)
+    run = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "1"]
+    run += [str(tmp_path / "start.py"), str(tests / "tiny_mtkd.py"), "--out"]
+    killed = subprocess.run([*run, str(tmp_path / "killed"), "deadly"], capture_output=True, text=True)
+    assert killed.returncode == 0, killed.stderr
+    assert killed.stdout.count("## Runs") == 1
+    assert killed.stderr.count("rank 1 of 2 ended without a word, most likely killed") == 1
+    calm = partial(train.main, [str(tests / "tiny_mtkd.py"), "--out", str(tmp_path / "calm")])
+    assert in_ranks(2, calm, enter=nullcontext) == [0, 0]
+    assert graph_outcome(tmp_path / "killed") == graph_outcome(tmp_path / "calm")
+    assert len(list((tmp_path / "killed").rglob("done"))) == 4
