@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import torch
@@ -52,9 +53,10 @@ def joined() -> Iterator[None]:
     store, number, size = next(dist.rendezvous("env://"))
     store = dist.PrefixStore(f"rocl {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
     backend = "cpu:gloo,cuda:nccl" if own else "gloo"
-    dist.init_process_group(backend, store=store, rank=number, world_size=size, timeout=PATIENCE)
     interrupts.several(leads=number == 0)
     try:
+        join = partial(dist.init_process_group, store=store, rank=number, world_size=size, timeout=PATIENCE)
+        _call(join, backend)
         with open(os.devnull, "w") as nowhere:
             out, err = (nowhere, nowhere) if number else (sys.stdout, sys.stderr)
             with redirect_stdout(out), redirect_stderr(err):
@@ -63,10 +65,11 @@ def joined() -> Iterator[None]:
         with interrupts.held():
             code = getattr(error, "exit_code", 2 if isinstance(error, UserError | OSError | Lost) else 1)
             store.set(f"{number} left", str(code))
-            dist.destroy_process_group()  # now what the others wait for fails at once
             if number and isinstance(error, interrupts.Interrupted):  # the first rank is saving
                 _absent(store, [0], time.monotonic() + 30 * GRACE)
             who, code = store.compare_set("told", "", f"{number} {code}").decode().split()
+            if dist.is_initialized():
+                dist.destroy_process_group()  # now what the others wait for fails at once
             if int(who) != number:
                 raise SystemExit(int(code)) from None
             if not isinstance(error, Lost):

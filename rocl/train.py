@@ -101,10 +101,8 @@ def fit(
             why = f"the code that made its checkpoint is not this one ({error})"
             raise UserError(f"{folder} cannot go on: {why}: take that code, or remove the folder") from error
         print(f"{experiment.name}: going on at step {state.step} of {steps}", file=sys.stderr)
-    if len(set(ranks.exchanged(state.step))) > 1:
-        raise UserError(
-            f"{folder}: not all ranks find the same checkpoint there; --out must be a folder that all share"
-        )
+    if len({(place, step) for place, step in ranks.exchanged([str(folder), state.step])}) > 1:
+        raise UserError(f"{folder}: not all ranks find this run, or its checkpoint, there; --out must be shared by all")
     log = runs.Log(folder, state.log_size, state.step) if first else None
     began = time.monotonic() - state.seconds
     order = batches.steps(

@@ -164,12 +164,12 @@ def alone(tmp_path_factory):
 )
 def test_ranks_take_the_steps_that_one_process_takes(tmp_path, alone, method, world):
     folder = alone(method)
-    assert in_ranks(world, lambda: recorded(experiment(method, folder), tmp_path)) == [0] * world
+    made = experiment(method, folder)  # once: it writes its encoder's files
+    assert in_ranks(world, lambda: recorded(made, tmp_path)) == [0] * world
     one, *several = [np.load(path) for path in (folder / "runs/rank-0.npz", *sorted(tmp_path.glob("rank-*.npz")))]
     assert len(several) == world and all((rank["weights"] == several[0]["weights"]).all() for rank in several)
     largest = np.abs(one["gradients"]).max(1)  # of each step
     off = np.abs(one["gradients"] - several[0]["gradients"]).max(1) / largest
-    made = experiment(method, folder)
     known = without_key_biases(made.model(made.tasks, {}))
     drift = np.abs(one["weights"] - several[0]["weights"])[known].max()
     print(f"{method}, {world} ranks: gradients {off.max():.1e} of the largest, weights {drift:.1e}")
@@ -222,18 +222,16 @@ def stopping(number: int, step: int, rank: int):
 def test_a_run_goes_on_at_another_number_of_ranks(tmp_path, alone, first, then):
     """Without dropout it ends within 1e-5 of what one process ends with."""
     folder = alone("together")
+    made = experiment("together", folder)
 
     def start():
         stopping(signal.SIGTERM, 20, first - 1)
-        recorded(experiment("together", folder), tmp_path)
-
-    def go_on():
-        recorded(experiment("together", folder), tmp_path)
+        run(made, tmp_path)
 
     assert in_ranks(first, start) == [143] * first
     (checkpoint,) = [disk.read_json(path)["state"] for path in tmp_path.rglob("checkpoints/*21.json")]
     assert checkpoint["step"] == 21
-    assert in_ranks(then, go_on) == [0] * then
+    assert in_ranks(then, lambda: run(made, tmp_path)) == [0] * then
     compare(metrics(tmp_path), metrics(folder / "runs"))
     compare(probabilities(tmp_path), probabilities(folder / "runs"))
 
@@ -333,3 +331,9 @@ def test_torchrun_trains_a_graph_with_its_soft_labels_and_restarts_it_after_a_ki
     assert in_ranks(2, calm, enter=nullcontext) == [0, 0]
     assert graph_outcome(tmp_path / "killed") == graph_outcome(tmp_path / "calm")
     assert len(list((tmp_path / "killed").rglob("done"))) == 4
+
+
+def test_a_mistake_that_all_ranks_make_is_told_once(tmp_path, capfd):
+    wrong = partial(train.main, [str(tmp_path / "none.py")])
+    assert in_ranks(3, wrong, enter=nullcontext) == [2, 2, 2]
+    assert capfd.readouterr().err.count("no such experiment file") == 1
