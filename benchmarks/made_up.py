@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from rocl import optimizer, train
+from rocl import optimizer
 from rocl.data import batches
 from rocl.data.corpus import Corpus
 from rocl.data.task import Task
@@ -17,6 +17,7 @@ from rocl.experiment import Experiment
 from rocl.models.encoder import Config, Encoder
 from rocl.models.heads import Model, classification_head
 from rocl.predict import device, precision
+from rocl.step import State, backward
 
 # Tokens a text in MiniLM's pieces, cut to 512: quantiles of REDv2, LaRoSeDa and MOROCO.
 QUANTILES = (0, 0.1, 0.25, 0.5, 0.75, 0.9, 1)
@@ -83,8 +84,8 @@ def learner(config: Config, tables: Sequence[batches.Table]) -> Callable[..., in
     optimizers = {"adamw": adamw}
 
     def step(experiment: Experiment, tables: Sequence[batches.Table], pairs: np.ndarray) -> int:
-        state = train.State()
-        tokens = train.backward(experiment, learning, tables, pairs, 0, 0.5, optimizers, scaler, state)
+        state = State()
+        tokens = backward(experiment, learning, tables, pairs, 0, 0.5, optimizers, scaler, state)
         scaler.unscale_(adamw)
         torch.nn.utils.clip_grad_norm_(learning.parameters(), experiment.clip)
         scaler.step(adamw)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rocl import optimizer, runs, train
+from rocl import optimizer, runs
 from rocl.data import batches
 from rocl.data.corpus import Corpus
 from rocl.data.task import Task
@@ -26,6 +26,7 @@ from rocl.losses import classify
 from rocl.models.encoder import Config, Encoder
 from rocl.models.heads import Model, classification_head
 from rocl.predict import device, outputs, precision
+from rocl.step import State, backward
 
 # Tokens a text in MiniLM's pieces: quantiles 0, .1, .25, .5, .75, .9, 1 of REDv2, LaRoSeDa and MOROCO, cut to 128.
 LENGTHS = {
@@ -80,9 +81,7 @@ class Work:
         """Tokens a second over so many steps."""
         begun, tokens = clock(), 0
         for pairs in islice(self.order, steps):
-            tokens += train.backward(
-                self.experiment, self.model, [self.table], pairs, 1, 0.5, {}, self.scaler, train.State()
-            )
+            tokens += backward(self.experiment, self.model, [self.table], pairs, 1, 0.5, {}, self.scaler, State())
             self.scaler.unscale_(self.adamw)
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
             self.scaler.step(self.adamw)

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 
 from benchmarks import made_up, measure
-from rocl import train
 from rocl.experiment import Experiment
 from rocl.losses import supervised_contrastive
 from rocl.models.encoder import Config
 from rocl.models.heads import Model, first, first_tokens
+from rocl.step import State, backward
 
 FULL = {"config": made_up.MINILM, "rows": (256, 4096), "budget": 12_288}  # tokens at once: 256 tweets
 SHORT = {"config": made_up.SMALL, "rows": (32, 256), "budget": 1536}
@@ -42,7 +42,7 @@ def step(config: Config, most: int, budget: int) -> Callable[[int], Model]:
     def take(rows: int) -> Model:
         model.zero_grad()
         pairs = np.stack([np.zeros(rows, int), np.arange(rows)], 1)
-        train.backward(experiment, model, [table], pairs, 0, 0.5, {}, scaler, train.State())
+        backward(experiment, model, [table], pairs, 0, 0.5, {}, scaler, State())
         return model
 
     return take

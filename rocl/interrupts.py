@@ -14,18 +14,16 @@ class Interrupted(BaseException):
 
 
 _held = False
-_pending: int | None = None  # ends the run when nothing holds it any more
-_arrived: int | None = None
 _alone = _leads = True
+_arrived: int | None = None  # waits for the end of what holds it or, of several ranks, until all have agreed
+_agreed: int | None = None
 
 
 def _receive(number: int, frame) -> None:
-    global _arrived, _pending
-    _arrived = number
+    global _arrived
     if _leads and not _held:
         raise Interrupted(number)
-    if _alone:
-        _pending = number
+    _arrived = number
 
 
 def several(leads: bool) -> None:
@@ -36,14 +34,14 @@ def several(leads: bool) -> None:
 
 
 def arrived() -> int | None:
-    """The signal that this process was sent."""
+    """The signal that this process was sent, and that has not ended it yet."""
     return _arrived
 
 
 def agree(number: int | None) -> None:
     """The signal that ends all ranks at the end of the block that holds it; None is none."""
-    global _pending
-    _pending = number
+    global _agreed
+    _agreed = number
 
 
 def install() -> None:
@@ -54,12 +52,13 @@ def install() -> None:
 @contextmanager
 def held():
     """A signal that arrives inside waits for the end of the block."""
-    global _held, _pending
+    global _held, _arrived, _agreed
     outer, _held = _held, True
     try:
         yield
     finally:
         _held = outer
-    if not outer and _pending is not None:
-        number, _pending = _pending, None
+    number = _arrived if _alone else _agreed
+    if not outer and number is not None:
+        _arrived = _agreed = None
         raise Interrupted(number)

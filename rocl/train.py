@@ -7,52 +7,32 @@ torchrun --nproc-per-node 4 -m rocl.train experiments/mtkd.py            the sam
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from rocl import check, command, disk, finish, interrupts, metrics, optimizer, ranks, report, runs
+from rocl import check, command, disk, finish, metrics, optimizer, ranks, report, runs
 from rocl.data import batches
 from rocl.data.task import Task
 from rocl.errors import UserError, hint
 from rocl.experiment import Experiment, Node, changed, graph, graphs, parsed, parser
 from rocl.interrupts import Interrupted, held
 from rocl.models import checkpoints
-from rocl.models.heads import Encoded, Model
+from rocl.models.heads import Model
 from rocl.predict import Done, device, outputs, precision, results, tables
+from rocl.step import State, backward, random_state, set_random_state
 
 REHEARSED = 64  # rows of a split in a dry run
 LOOKS = 100  # log lines of a run while it trains
 PATIENCE = 3.0  # seconds of work that a kill may cost, or
-Term = tuple[str, float, int, bool]  # a term of the loss, its mean over so many rows, whether it is minimised
-Rows = tuple[str, int, int]  # a task, rows and tokens of it
 WORTH = 20  # times what writing a checkpoint takes, where that is longer: 5 % of the time at most
-
-
-@dataclass
-class State:
-    """What changes in a run beside weights, moments and random state; all of it stands in every checkpoint."""
-
-    step: int = 0  # finished optimiser steps
-    evaluated: int = -1  # the step at which dev was last looked at
-    best: dict = field(default_factory=dict)  # step, score, file and sha256 of the best weights so far
-    log_size: int = 0  # bytes of metrics.jsonl
-    sums: dict[str, float] = field(default_factory=dict)  # of every loss term, since the last line
-    rows: dict[str, int] = field(default_factory=dict)  # of every task, since the last line
-    seen: dict[str, int] = field(default_factory=dict)  # of every task, since the start
-    told: dict[str, list[float]] = field(
-        default_factory=dict
-    )  # sum and weight of what is only told, since the last line
-    seconds: float = 0.0  # of work, over all interruptions
 
 
 def fit(
@@ -160,290 +140,6 @@ def fit(
         bar.close()
         if log:
             log.close()
-
-
-def backward(
-    experiment: Experiment,
-    model: Model,
-    tables: Sequence[batches.Table],
-    pairs: np.ndarray,
-    seed: int,
-    progress: float,
-    optimizers: Mapping[str, torch.optim.Optimizer],
-    scaler: torch.amp.GradScaler,
-    state: State,
-) -> int:
-    """Adds the gradient of a step's mean loss over its (task, row) pairs; returns the number of tokens it took.
-
-    The rows are cut into batches of one task each, and these go through the encoder as many at once as the token
-    budget allows. Every sum is divided by the rows of the whole step, so where the cuts fall changes nothing. Tasks
-    whose gradients are combined go through it one after the other. Each rank takes a share of the rows; gradients,
-    losses and the signal of any rank are those of all afterwards.
-    """
-    model.train()
-    if ranks.world() > 1:  # dropout is a function of the step, so that it need not be kept for each rank
-        draw_anew(seed, state.step, ranks.rank())
-    told: list[tuple[batches.Batch, dict[str, Tensor | float]]] = []
-
-    def taken(table: batches.Table, rows: np.ndarray) -> batches.Batch:
-        batch = table.batch(rows)
-        if experiment.alter:
-            batch = experiment.alter(model, batch, partial(batches.uniforms, batch, seed, state.step))
-        return batch.to(model.device)
-
-    def judge(pieces: Sequence[tuple[batches.Batch, Encoded]]) -> None:
-        loss = torch.zeros((), device=model.device)
-        for batch, encoded in pieces:
-            terms = experiment.objective(model, encoded, batch, progress)
-            told.append((batch, terms))
-            mean = sum(term.mean() for term in terms.values() if isinstance(term, Tensor))
-            loss = loss + mean * len(batch.row_ids) / len(pairs)
-        if experiment.together and ranks.world() > 1:  # each judges all rows
-            loss = loss / ranks.world()
-        scaler.scale(loss).backward()
-
-    turns = []  # of each task its table, its rows and those of each part that this rank takes
-    for number in np.unique(pairs[:, 0]):
-        turns.append((tables[number], tables[number].by_length(pairs[pairs[:, 0] == number, 1])))
-    turns = [
-        (table, rows, list(table.cut(own, experiment.token_budget)) if len(own) else [])
-        for (table, rows), own in zip(turns, shared(turns, apart=bool(experiment.together)), strict=True)
-    ]
-    if experiment.inner:
-        shown = [([taken(table, cut) for cut in cuts], partial(taken, table, rows)) for table, rows, cuts in turns]
-        sharpen(experiment, model, shown, progress, optimizers, partial(draw_anew, seed, state.step, ranks.world()))
-    gradients = {}
-    at_once: list[batches.Batch] = []
-    for table, rows, cuts in turns:
-        parts = [taken(table, cut) for cut in cuts]
-        if experiment.together and (len(parts) > 1 or ranks.world() > 1):
-            encode_together(model, taken(table, rows), parts, experiment.together, judge)
-            parts = []
-        for part in parts:
-            if at_once and sum(len(batch.ids) for batch in (*at_once, part)) > experiment.token_budget:
-                judge(encode(model, at_once, experiment.together))
-                at_once = []
-            at_once.append(part)
-        if at_once and experiment.combine:
-            judge(encode(model, at_once, experiment.together))
-            at_once = []
-        if experiment.combine:
-            gradients[table.task.name] = collected(model.encoder)
-    if at_once:
-        judge(encode(model, at_once, experiment.together))
-    terms, rows = read(told, state.step)
-    if experiment.together and ranks.rank():  # what it has judged, the first rank tells
-        terms, rows = [], []
-    terms, rows = meet(model, gradients, terms, rows)
-    if experiment.combine:
-        found = combined(experiment, model.encoder, gradients, np.random.default_rng([seed, state.step, 2]))
-        # Under too large a scale gradients are no numbers, nor is what is told of them.
-        for name, value in [(name, value) for name, value in found.items() if math.isfinite(value)]:
-            total, weight = state.told.get(f"gradients/{name}", (0.0, 0.0))
-            state.told[f"gradients/{name}"] = [total + value, weight + 1]
-    note(state, terms, rows)
-    return sum(tokens for *_, tokens in rows)
-
-
-def shared(turns: Sequence[tuple[batches.Table, np.ndarray]], apart: bool) -> list[np.ndarray]:
-    """The rows of each task that this rank takes: all ranks' together are all rows in their order. Where tasks are to
-    be met `apart`, every rank takes of each as many tokens as the others, else of all."""
-    if ranks.world() == 1 or not turns:
-        return [rows for _, rows in turns]
-    lengths = [table.lengths[rows] for table, rows in turns]
-    if apart:
-        takers = [batches.shares(each, ranks.world()) for each in lengths]
-    else:
-        takers = np.split(batches.shares(np.concatenate(lengths), ranks.world()), np.cumsum([*map(len, lengths)])[:-1])
-    return [rows[taker == ranks.rank()] for (_, rows), taker in zip(turns, takers, strict=True)]
-
-
-def meet(
-    model: Model, gradients: dict[str, list[Tensor | None]], terms: list[Term], rows: list[Rows]
-) -> tuple[list[Term], list[Rows]]:
-    """Makes of this rank's gradients, the tasks' own and the model's, the sum over all ranks, and of its signal the
-    signal of all; returns what all ranks tell. A gradient that no rank has stays None."""
-    if ranks.world() == 1:
-        return terms, rows
-    encoder, every = list(model.encoder.parameters()), list(model.parameters())
-    owners = [*encoder * len(gradients), *every]
-    found = [gradient for part in gradients.values() for gradient in part] + [p.grad for p in every]
-    used = "".join("0" if gradient is None else "1" for gradient in found)
-    everyone = ranks.exchanged([terms, rows, used, interrupts.arrived() or 0])
-    interrupts.agree(max(signal for *_, signal in everyone) or None)
-    some = [place for place, marks in enumerate(zip(*(line[2] for line in everyone), strict=True)) if "1" in marks]
-    parts = [(torch.zeros_like(owners[n]) if found[n] is None else found[n]).flatten() for n in some]
-    flat = ranks.summed(torch.cat(parts))  # (P,)
-    for place, part in zip(some, flat.split([len(part) for part in parts]), strict=True):
-        found[place] = part.view_as(owners[place])
-    for number, name in enumerate(gradients):
-        gradients[name] = found[number * len(encoder) : (number + 1) * len(encoder)]
-    for parameter, gradient in zip(every, found[-len(every) :], strict=True):
-        parameter.grad = gradient
-    return [term for line in everyone for term in line[0]], [row for line in everyone for row in line[1]]
-
-
-def sharpen(
-    experiment: Experiment,
-    model: Model,
-    shown: Sequence[tuple[Sequence[batches.Batch], Callable[[], batches.Batch]]],
-    progress: float,
-    optimizers: Mapping[str, torch.optim.Optimizer],
-    alike: Callable[[], None],
-) -> None:
-    """The updates of some heads before the step, all on the vectors that the step's rows have now. Gradients end at
-    these heads; the step draws its dropout as if nothing had come before.
-
-    `shown` are of each task the parts of this rank and all of its rows. Every rank makes the same updates: on vectors
-    of all rows, with what `alike` lets it draw.
-    """
-    inner, moment = experiment.inner, random_state(model.device)
-    heads = nn.ModuleList(model.heads[name] for name in inner.heads).requires_grad_(True)
-    with torch.no_grad():
-        pieces = [[(part, model.encode(part)) for part in parts] for parts, _ in shown]
-        if ranks.world() > 1:
-            own = [[encoded for _, encoded in some] for some in pieces]
-            wholes = [(whole(), some) for (_, whole), some in zip(shown, own, strict=True)]
-            pieces = [[(batch, of_all(model, batch, some)[0])] for batch, some in wholes]
-            alike()
-    pieces = [piece for some in pieces for piece in some]
-    for _ in range(inner.steps(progress)):
-        inner.loss(model, pieces, progress).backward()
-        optimizers["inner"].step()
-        optimizers["inner"].zero_grad()
-        if inner.after:
-            inner.after(heads)
-    heads.requires_grad_(False)
-    set_random_state(moment)
-
-
-def collected(encoder: nn.Module) -> list[Tensor | None]:
-    """The gradients of the encoder's parameters, which have none afterwards."""
-    gradients = [parameter.grad for parameter in encoder.parameters()]
-    encoder.zero_grad(set_to_none=True)
-    return gradients
-
-
-def combined(
-    experiment: Experiment,
-    encoder: nn.Module,
-    gradients: Mapping[str, Sequence[Tensor | None]],
-    order: np.random.Generator,
-) -> dict[str, float]:
-    """Gives the encoder what the experiment makes of its gradients, one list a task; returns what it tells of them."""
-    columns = zip(encoder.parameters(), *gradients.values(), strict=True)
-    used = [(p, parts) for p, *parts in columns if any(part is not None for part in parts)]
-    flat = [
-        torch.cat([(torch.zeros_like(p) if parts[task] is None else parts[task]).flatten() for p, parts in used])
-        for task in range(len(gradients))
-    ]  # (P,) each
-    total, told = experiment.combine(dict(zip(gradients, flat, strict=True)), order)
-    for (parameter, _), part in zip(used, total.split([p.numel() for p, _ in used]), strict=True):
-        parameter.grad = part.view_as(parameter)
-    return told
-
-
-def encode(
-    model: Model, parts: Sequence[batches.Batch], keep: Callable[[Encoded], Encoded] | None
-) -> list[tuple[batches.Batch, Encoded]]:
-    """Each batch with its vectors, or what `keep` leaves of them, all encoded in one pass."""
-    tokens = model.encode(batches.joined(parts)).tokens.split([len(part.ids) for part in parts])
-    pieces = [Encoded(t, part.starts, part.rows, None) for part, t in zip(parts, tokens, strict=True)]
-    return list(zip(parts, map(keep, pieces) if keep else pieces, strict=True))
-
-
-def encode_together(
-    model: Model,
-    whole: batches.Batch,
-    parts: Sequence[batches.Batch],
-    keep: Callable[[Encoded], Encoded],
-    judge: Callable,
-) -> None:
-    """Judges rows that do not fit the budget as one group, in the memory of one part and of what `keep` leaves of all
-    vectors (Gao et al. 2021, 2101.06983).
-
-    The parts are encoded without a graph; when the loss has gone back as far as the vectors, each part is encoded
-    again with the same dropout and their gradient carried on into the encoder. A part that is alone keeps its graph.
-
-    Of several ranks each encodes its parts, judges the vectors of all, as a share of the loss, and carries back the
-    gradient of its own.
-    """
-    moments, pieces, alone = [], [], len(parts) == 1
-    with torch.set_grad_enabled(alone):
-        for part in parts:
-            moments.append(random_state(model.device))
-            pieces.append(keep(model.encode(part)))
-    encoded, own = of_all(model, whole, pieces)
-    encoded.tokens.requires_grad_()
-    judge([(whole, encoded)])
-    after = random_state(model.device)
-    gradient = encoded.tokens.grad[own]
-    if ranks.world() > 1:
-        gradient = gradient * ranks.world()  # of the whole loss, whose share it has judged
-    if alone:
-        return pieces[0].tokens.backward(gradient)
-    gradients = gradient.split([len(piece.tokens) for piece in pieces])
-    for part, moment, gradient in zip(parts, moments, gradients, strict=True):
-        set_random_state(moment)
-        keep(model.encode(part)).tokens.backward(gradient)
-    set_random_state(after)
-
-
-def of_all(model: Model, whole: batches.Batch, pieces: Sequence[Encoded]) -> tuple[Encoded, slice]:
-    """The vectors of a task's rows, of which this rank has encoded some, without a graph, and the place of its own."""
-    empty = torch.empty(0, model.encoder.config.width, device=model.device)
-    tokens, own = ranks.gathered(torch.cat([piece.tokens.detach() for piece in pieces] or [empty]))  # (T, D)
-    counts = torch.cat([piece.starts.diff() for piece in pieces] or [whole.starts[:0]])
-    lengths, _ = ranks.gathered(counts)  # (B,)
-    starts = torch.nn.functional.pad(lengths.cumsum(0), (1, 0))  # (B + 1,)
-    return Encoded(tokens, starts, whole.rows, None), own
-
-
-def draw_anew(seed: int, step: int, stream: int) -> None:
-    """Lets torch draw what is a function of these numbers alone."""
-    torch.manual_seed(int(np.random.SeedSequence([seed, step, stream]).generate_state(1, np.uint64)[0] >> np.uint64(1)))
-
-
-def random_state(device: torch.device) -> dict[str, Tensor]:
-    """The state of torch's generators that dropout draws from."""
-    state = {"random/cpu": torch.get_rng_state()}
-    return state | {"random/cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else state
-
-
-def set_random_state(state: Mapping[str, Tensor]) -> None:
-    torch.set_rng_state(state["random/cpu"])
-    if "random/cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["random/cuda"])
-
-
-def read(told: Sequence[tuple[batches.Batch, dict[str, Tensor | float]]], step: int) -> tuple[list[Term], list[Rows]]:
-    """A step's terms as numbers; one read of the device, which also finds a loss that is no number."""
-    names = [(batch, f"{batch.task}/{name}", term) for batch, terms in told for name, term in terms.items()]
-    losses = [term.detach().float().mean() for *_, term in names if isinstance(term, Tensor)]
-    means, terms = iter(torch.stack(losses).tolist() if losses else []), []  # a rank may have no row
-    for batch, name, term in names:
-        value = next(means) if isinstance(term, Tensor) else float(term)
-        if not math.isfinite(value):
-            ids = ", ".join(batch.row_ids[:8]) + (", ..." if len(batch.row_ids) > 8 else "")
-            raise UserError(
-                f"the loss {name} is {value} at step {step}, rows {ids}: the step was not taken and the last "
-                "checkpoint stands; lower the learning rate or look at these rows"
-            )
-        terms.append((name, value, len(batch.row_ids), isinstance(term, Tensor)))
-    return terms, [(batch.task, len(batch.row_ids), len(batch.ids)) for batch, _ in told]
-
-
-def note(state: State, terms: Sequence[Term], rows: Sequence[Rows]) -> None:
-    """Adds a step's terms to the sums."""
-    for name, value, count, minimised in terms:
-        if minimised:
-            state.sums[name] = state.sums.get(name, 0.0) + value * count
-        else:
-            total, weight = state.told.get(name, (0.0, 0.0))
-            state.told[name] = [total + value * count, weight + count]
-    for task, count, _ in rows:
-        for sums in (state.rows, state.seen):
-            sums[task] = sums.get(task, 0) + count
 
 
 def write_line(

@@ -24,6 +24,7 @@ from rocl.experiment import Experiment, Scale, graph
 from rocl.losses import masked_language
 from rocl.models import checkpoints
 from rocl.models.heads import MaskedLanguage, Model
+from rocl.step import State, backward
 
 V = 1000
 MADE_UP = Pieces(4, torch.arange(V) < 5, torch.arange(V) % 3 == 0)
@@ -214,7 +215,7 @@ def test_cutting_a_step_changes_no_mask_and_no_gradient(tmp_path, budget):
         model = experiment.model(experiment.tasks, {})
         found = predict.tables(model, experiment.tasks, "train", tmp_path)
         pairs, scaler = np.array([[0, n] for n in range(12)]), torch.amp.GradScaler("cpu", enabled=False)
-        train.backward(experiment, model, found, pairs, 1, 0.5, {}, scaler, train.State())
+        backward(experiment, model, found, pairs, 1, 0.5, {}, scaler, State())
         return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
     whole = language(tmp_path)

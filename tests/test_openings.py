@@ -20,6 +20,7 @@ from rocl.errors import UserError
 from rocl.experiment import Inner
 from rocl.losses import clip, momentum_contrast, pcgrad, summed, wasserstein
 from rocl.models.heads import Model, Momentum, by_text, classification_head, mlp, texts
+from rocl.step import State, backward
 
 
 def with_critic(tasks, done, *, checkpoint):
@@ -84,7 +85,7 @@ def test_inner_updates_see_all_rows_of_the_step_wherever_it_is_cut(tmp_path, mon
         pairs = next(batches.steps([60, 40], seed=1, batch=16, steps=1, sampling=experiment.sampling))
         adam = torch.optim.Adam(model.heads["critic"].parameters(), 1e-2)
         scaler = torch.amp.GradScaler("cpu", enabled=False)
-        train.backward(
+        backward(
             replace(experiment, token_budget=budget),
             model,
             tables,
@@ -93,7 +94,7 @@ def test_inner_updates_see_all_rows_of_the_step_wherever_it_is_cut(tmp_path, mon
             0.5,
             {"inner": adam},
             scaler,
-            train.State(),
+            State(),
         )
         kept.append([p.detach().clone() for p in model.heads["critic"].parameters()])
         return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
@@ -146,7 +147,7 @@ def apart(experiment) -> list[torch.Tensor]:
         pairs = next(batches.steps([60, 40], seed=1, batch=16, steps=1, sampling=experiment.sampling))
         rows = pairs[pairs[:, 0] == number]
         scaler = torch.amp.GradScaler("cpu", enabled=False)
-        train.backward(experiment, model, tables, rows, 1, 0.5, {}, scaler, train.State())
+        backward(experiment, model, tables, rows, 1, 0.5, {}, scaler, State())
         share = len(rows) / len(pairs)  # as in a step of both
         each.append(share * torch.cat([p.grad.flatten() for p in model.encoder.parameters() if p.grad is not None]))
     return each
@@ -158,8 +159,8 @@ def test_the_cosine_that_is_told_is_that_of_the_tasks_own_gradients(tmp_path):
     model = experiment.model(experiment.tasks, {})
     tables = predict.tables(model, experiment.tasks, "train", Path(model.encoder.source))
     pairs = next(batches.steps([60, 40], seed=1, batch=16, steps=1, sampling=experiment.sampling))
-    known = train.State()
-    train.backward(experiment, model, tables, pairs, 1, 0.5, {}, torch.amp.GradScaler("cpu", enabled=False), known)
+    known = State()
+    backward(experiment, model, tables, pairs, 1, 0.5, {}, torch.amp.GradScaler("cpu", enabled=False), known)
     total, weight = known.told["gradients/cosine of one and many"]
     assert weight == 1
     assert_close(total, cosine(made(tmp_path, dropout=0.0)), rtol=1e-3, atol=1e-4)
@@ -192,7 +193,6 @@ def memory(tmp_path, dropout=0.1):
 @pytest.mark.parametrize("step", [3, 8])
 def test_a_run_with_state_of_its_own_ends_with_the_same_bits_after_a_kill(tmp_path, monkeypatch, make, step):
     expected = outcome(run(make(tmp_path), tmp_path / "whole"))
-    backward = train.backward
 
     def dies(*arguments):
         if arguments[-1].step == step:

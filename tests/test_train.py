@@ -19,6 +19,7 @@ from rocl.errors import UserError
 from rocl.experiment import Experiment, Scale, graph
 from rocl.losses import classify
 from rocl.models.heads import Model, classification_head, first, first_tokens, linear, mean
+from rocl.step import State, backward, set_random_state
 
 
 def build(tasks, done, *, checkpoint):
@@ -63,7 +64,7 @@ def gradients(experiment: Experiment, seed: int = 1) -> torch.Tensor:
     pairs = next(batches.steps([60, 40], seed=1, batch=16, steps=1, sampling=experiment.sampling))
     torch.manual_seed(seed)
     scaler = torch.amp.GradScaler("cpu", enabled=False)
-    train.backward(experiment, model, tables, pairs, 1, 0.5, {}, scaler, train.State())
+    backward(experiment, model, tables, pairs, 1, 0.5, {}, scaler, State())
     return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
 
@@ -143,7 +144,7 @@ class Stop(Exception):
 @pytest.mark.parametrize("step", [1, 4, 7, 11])
 def test_a_run_killed_at_any_step_ends_with_the_same_bits(tmp_path, whole, monkeypatch, step):
     experiment, expected = whole
-    backward, patience = train.backward, train.PATIENCE
+    patience = train.PATIENCE
 
     def dies(*arguments):
         if arguments[-1].step == step:
@@ -163,7 +164,6 @@ def test_a_run_killed_at_any_step_ends_with_the_same_bits(tmp_path, whole, monke
 @pytest.mark.parametrize("damage", ["truncate", "flip", "remove", "state", "best"])
 def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used(tmp_path, whole, monkeypatch, capfd, damage):
     experiment, expected = whole
-    backward = train.backward
 
     def dies(*arguments):
         if arguments[-1].step == 9:
@@ -268,7 +268,7 @@ def test_a_run_goes_on_on_a_device_with_other_generators_and_another_precision(t
     if torch.cuda.is_available():
         pytest.skip("a GPU is here: the state of its generator would be read")
     state = torch.get_rng_state()
-    train.set_random_state({"random/cpu": state, "random/cuda": torch.zeros(16, dtype=torch.uint8)})
+    set_random_state({"random/cpu": state, "random/cuda": torch.zeros(16, dtype=torch.uint8)})
     assert torch.equal(torch.get_rng_state(), state)
     model = torch.nn.Linear(2, 2)
     adamw, scaler = torch.optim.AdamW(model.parameters()), torch.amp.GradScaler("cpu", enabled=True)

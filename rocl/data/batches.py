@@ -75,15 +75,20 @@ class Table:
             row_ids=[self.ids[row] for row in rows],
         )
 
+    def lengths_of(self, rows: np.ndarray) -> np.ndarray:
+        """Tokens of each of these rows, without a look at the others."""
+        texts = self.packed.texts
+        return texts[self.packed.rows[rows + 1]] - texts[self.packed.rows[rows]]
+
     def by_length(self, rows: np.ndarray) -> np.ndarray:
         """The rows, shortest first."""
-        return rows[np.argsort(self.lengths[rows], kind="stable")]
+        return rows[np.argsort(self.lengths_of(rows), kind="stable")]
 
     def cut(self, rows: np.ndarray, budget: int) -> Iterator[np.ndarray]:
         """The rows, shortest first, in parts of at most `budget` tokens (or of one row that is longer)."""
         rows = self.by_length(rows)
         start, tokens = 0, 0
-        for place, length in enumerate(self.lengths[rows]):
+        for place, length in enumerate(self.lengths_of(rows)):
             if place > start and tokens + length > budget:
                 yield rows[start:place]
                 start, tokens = place, 0
