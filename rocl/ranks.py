@@ -8,10 +8,10 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 import torch
@@ -23,6 +23,8 @@ from rocl.errors import UserError
 
 PATIENCE = timedelta(days=7)  # of those who wait while the first rank downloads, tokenises, scores and finishes
 GRACE = 2.0  # seconds in which those who are alive say that they leave
+
+_gloo: "dist.ProcessGroup | None" = None  # for what lies on the CPU, and all there is where ranks share a GPU
 
 
 class Lost(Exception):
@@ -44,68 +46,90 @@ def joined() -> Iterator[None]:
     Only the first rank prints. Whoever leaves by an error takes all others along: the first to leave says why, the
     exit code is the same for all, and of a rank that is gone without a word it is told that it was killed.
     """
+    global _gloo
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         yield
         return
-    own = torch.cuda.is_available() and torch.cuda.device_count() >= int(os.environ["LOCAL_WORLD_SIZE"])
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+    gpus = torch.cuda.device_count()
+    if gpus:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % gpus)
+    own = gpus >= int(os.environ["LOCAL_WORLD_SIZE"])
     store, number, size = next(dist.rendezvous("env://"))
     store = dist.PrefixStore(f"rocl {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
-    backend = "cpu:gloo,cuda:nccl" if own else "gloo"
     interrupts.several(leads=number == 0)
     try:
-        join = partial(dist.init_process_group, store=store, rank=number, world_size=size, timeout=PATIENCE)
-        _call(join, backend)
+        place = {"store": store, "rank": number, "world_size": size, "timeout": PATIENCE}
+        _call(dist.init_process_group, "nccl" if own else "gloo", **place)
+        _gloo = dist.new_group(backend="gloo", timeout=PATIENCE) if own else dist.group.WORLD
         with open(os.devnull, "w") as nowhere:
             out, err = (nowhere, nowhere) if number else (sys.stdout, sys.stderr)
             with redirect_stdout(out), redirect_stderr(err):
                 yield
     except BaseException as error:
         with interrupts.held():
-            code = getattr(error, "exit_code", 2 if isinstance(error, UserError | OSError | Lost) else 1)
-            store.set(f"{number} left", str(code))
-            if number and isinstance(error, interrupts.Interrupted):  # the first rank is saving
-                _absent(store, [0], time.monotonic() + 30 * GRACE)
-            who, code = store.compare_set("told", "", f"{number} {code}").decode().split()
-            if dist.is_initialized():
-                dist.destroy_process_group()  # now what the others wait for fails at once
-            if int(who) != number:
-                raise SystemExit(int(code)) from None
-            if not isinstance(error, Lost):
-                raise
-            if gone := _absent(store, range(size), time.monotonic() + GRACE):
-                if 0 in gone:
-                    print(file=sys.stderr)  # behind the bar that it left
-                which = f"rank {gone[0]}" if len(gone) == 1 else f"ranks {', '.join(map(str, gone))}"
-                raise UserError(
-                    f"{which} of {size} ended without a word, most likely killed (out of memory?): the last checkpoint "
-                    "stands, and the same command goes on from it"
-                ) from error
-            raise error.__cause__ from None
-    finally:
-        if dist.is_initialized():
-            dist.destroy_process_group()
+            _leave(error, store, number, size)
+        raise
+    _gloo = None
+    dist.destroy_process_group()
 
 
-def _absent(store: dist.Store, ranks: Iterator[int] | list[int], until: float) -> list[int]:
+def _leave(error: BaseException, store: "dist.Store", number: int, size: int) -> None:
+    """Takes the others along; returns if this rank is the one to tell its error, else raises what it ends with."""
+    code = getattr(error, "exit_code", 2 if isinstance(error, UserError | OSError | Lost) else 1)
+    store.set(f"{number} left", str(code))
+    if number and isinstance(error, interrupts.Interrupted):  # the first rank is saving
+        _absent(store, [0], time.monotonic() + 30 * GRACE)
+    who, code = store.compare_set("told", "", f"{number} {code}").decode().split()
+    _hang_up(error)
+    if int(who) != number:
+        raise SystemExit(int(code)) from None
+    if not isinstance(error, Lost):
+        return
+    if gone := _absent(store, range(size), time.monotonic() + GRACE):
+        if 0 in gone:
+            print(file=sys.stderr)  # behind the bar that it left
+        which = f"rank {gone[0]}" if len(gone) == 1 else f"ranks {', '.join(map(str, gone))}"
+        raise UserError(
+            f"{which} of {size} ended without a word, most likely killed (out of memory?): the last checkpoint "
+            "stands, and the same command goes on from it"
+        ) from error
+    raise error.__cause__ from None
+
+
+def _absent(store: "dist.Store", ranks: Iterable[int], until: float) -> list[int]:
     """Those of the ranks that have not said that they leave when the time is over."""
     while (gone := [n for n in ranks if not store.check([f"{n} left"])]) and time.monotonic() < until:
         time.sleep(0.05)
     return gone
 
 
-def _call(collective: Callable, *arguments: Any) -> None:
+def _hang_up(error: BaseException) -> None:
+    """Closes gloo's connections, so that whoever waits for this rank fails at once. NCCL's end with the process: to
+    close them before would be to wait for the others."""
+    global _gloo
+    group, _gloo = _gloo, None
+    if group and dist.is_initialized():
+        dist.destroy_process_group(group)
+    if error.__cause__:  # the call that failed still holds the group, and thereby its connections
+        traceback.clear_frames(error.__cause__.__traceback__)
+
+
+def _call(collective: Callable, *arguments: Any, **options: Any) -> None:
     try:
-        collective(*arguments)
+        collective(*arguments, **options)
     except RuntimeError as error:  # of gloo and NCCL
         raise Lost(str(error)) from error
+
+
+def _group(tensor: Tensor) -> "dist.ProcessGroup":
+    """Over NCCL goes only what follows a call over gloo, which fails where a rank is gone; NCCL would wait for it."""
+    return dist.group.WORLD if tensor.is_cuda else _gloo
 
 
 def summed(tensor: Tensor) -> Tensor:
     """The sum over all ranks, in place and to the bit the same on all of them."""
     if world() > 1:
-        _call(dist.all_reduce, tensor)
+        _call(dist.all_reduce, tensor, group=_group(tensor))
     return tensor
 
 
@@ -115,14 +139,14 @@ def gathered(tensor: Tensor) -> tuple[Tensor, slice]:
     if world() == 1:
         return tensor, slice(None)
     shapes = [torch.empty(tensor.ndim, dtype=torch.long) for _ in range(world())]
-    _call(dist.all_gather, shapes, torch.tensor(tensor.shape))
+    _call(dist.all_gather, shapes, torch.tensor(tensor.shape), group=_gloo)
     lengths, shape = [shape[0].item() for shape in shapes], torch.stack(shapes).amax(0).tolist()
     padded = tensor.new_zeros(shape)
     if len(tensor):
         padded[: len(tensor)] = tensor
     parts = [torch.empty_like(padded) for _ in lengths]
     if shape[0]:
-        _call(dist.all_gather, parts, padded)
+        _call(dist.all_gather, parts, padded, group=_group(padded))
     begin = sum(lengths[: rank()])
     return torch.cat([part[:n] for part, n in zip(parts, lengths, strict=True)]), slice(begin, begin + len(tensor))
 

@@ -7,6 +7,7 @@ torchrun --nproc-per-node 4 -m rocl.train experiments/mtkd.py            the sam
 import math
 import sys
 import time
+import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
@@ -81,8 +82,7 @@ def fit(
             why = f"the code that made its checkpoint is not this one ({error})"
             raise UserError(f"{folder} cannot go on: {why}: take that code, or remove the folder") from error
         print(f"{experiment.name}: going on at step {state.step} of {steps}", file=sys.stderr)
-    if len({(place, step) for place, step in ranks.exchanged([str(folder), state.step])}) > 1:
-        raise UserError(f"{folder}: not all ranks find this run, or its checkpoint, there; --out must be shared by all")
+    begin_alike(folder, state.step, model)
     log = runs.Log(folder, state.log_size, state.step) if first else None
     began = time.monotonic() - state.seconds
     order = batches.steps(
@@ -140,6 +140,19 @@ def fit(
         bar.close()
         if log:
             log.close()
+
+
+def begin_alike(folder: Path, step: int, model: Model) -> None:
+    """Ranks that found another folder or checkpoint, or made other weights, would not notice that they drift apart."""
+    if ranks.world() == 1:
+        return
+    weights = [zlib.crc32(tensor.cpu().numpy().tobytes()) for tensor in model.state_dict().values()]
+    beginnings = ranks.exchanged([str(folder), step, weights])
+    if others := [number for number, beginning in enumerate(beginnings) if beginning != beginnings[0]]:
+        raise UserError(
+            f"{folder}: rank {others[0]} begins with another folder, checkpoint or weights than rank 0; --out must be "
+            "shared by all, and what `model` draws must come from torch, which is seeded"
+        )
 
 
 def write_line(

@@ -255,7 +255,7 @@ def test_a_signal_to_any_rank_ends_all_after_the_same_step_and_they_go_on_to_the
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_killed_rank_is_named_and_ends_the_others_with_a_usable_checkpoint(tmp_path, capfd, rank):
     plain = made(tmp_path, 0.1)
-    assert in_ranks(3, lambda: run(plain, tmp_path / "whole")) == [0, 0, 0]
+    assert in_ranks(4, lambda: run(plain, tmp_path / "whole")) == [0] * 4
 
     def start():
         train.PATIENCE = train.WORTH = 0
@@ -263,13 +263,26 @@ def test_a_killed_rank_is_named_and_ends_the_others_with_a_usable_checkpoint(tmp
         run(plain, tmp_path / "runs")
 
     capfd.readouterr()
-    codes = in_ranks(3, start)
+    codes = in_ranks(4, start)
     told = [line for line in capfd.readouterr().err.splitlines() if "rocl: " in line]
     assert codes[rank] == -9 and {*codes} == {-9, 2}
-    assert len(told) == 1 and f"rank {rank} of 3 ended without a word, most likely killed" in told[0]
-    assert in_ranks(3, lambda: run(plain, tmp_path / "runs")) == [0, 0, 0]
+    assert len(told) == 1 and f"rank {rank} of 4 ended without a word, most likely killed" in told[0]
+    assert in_ranks(4, lambda: run(plain, tmp_path / "runs")) == [0] * 4
     (one,), (other,) = [list((tmp_path / name).rglob("done")) for name in ("whole", "runs")]
     assert outcome(one.parent) == outcome(other.parent)
+
+
+def drawn_by_rank(tasks, done, *, model):
+    torch.manual_seed(ranks.rank())
+    return model(tasks, done)
+
+
+def test_ranks_that_begin_with_other_weights_are_refused(tmp_path, capfd):
+    alike = made(tmp_path)
+    apart = replace(alike, model=partial(drawn_by_rank, model=alike.model))
+    assert in_ranks(2, lambda: run(apart, tmp_path / "runs")) == [2, 2]
+    told = [line for line in capfd.readouterr().err.splitlines() if "rocl: " in line]
+    assert len(told) == 1 and "rank 1 begins with another folder, checkpoint or weights than rank 0" in told[0]
 
 
 def broken(model, encoded, batch, progress):
