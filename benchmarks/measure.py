@@ -79,8 +79,7 @@ def peak(prepare: Callable[..., Callable[[], object]], *arguments: object) -> fl
         return (torch.cuda.max_memory_allocated() - before) / MIB
     # Not by subprocess or spawn: a process so started inherits the peak of the one that starts it (Linux counts the
     # memory that exec replaces), and would import torch anew each time. The server's children have the server's.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["benchmarks.made_up", "torch._dynamo"])  # the second a first optimiser imports
+    context = server()
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_peak, args=(sender, prepare, arguments))
     process.start()
@@ -91,6 +90,13 @@ def peak(prepare: Callable[..., Callable[[], object]], *arguments: object) -> fl
         return None
     finally:
         process.join()
+
+
+def server() -> multiprocessing.context.BaseContext:
+    """What starts fresh processes that have imported all they need."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["benchmarks.made_up", "torch._dynamo"])  # the second a first optimiser imports
+    return context
 
 
 def _peak(sender, prepare: Callable[..., Callable[[], object]], arguments: Sequence[object]) -> None:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 import rocl.losses
 from benchmarks import __main__ as every
-from benchmarks import attention, data, distillation, growth, losses, made_up, measure, together
+from benchmarks import attention, data, distillation, distributed, growth, losses, made_up, measure, together
 from rocl.models.encoder import Config
 from rocl.predict import device
 
@@ -163,6 +163,18 @@ def test_a_step_in_two_passes_has_the_gradient_of_one(capsys):
     assert 0 < found["difference_of_gradients"] < 1e-4, "with a budget of 25 tokens every text is a part"
 
 
+def test_ranks_are_measured_beside_one_process_and_have_its_gradient(capsys):
+    distributed.run(config=TINY, worlds=(1, 2), rows=12, rounds=1)
+    lines = last(capsys.readouterr().out, "distributed")["results"]
+    kinds = [(line["judged"], line["ranks"]) for line in lines]
+    assert kinds == [("one by one", 1), ("one by one", 2), ("together", 1), ("together", 2)]
+    tokens = made_up.lengths("tweets", 12, TINY.positions).sum()
+    for line in lines:
+        assert line["tokens_per_second"] == pytest.approx(1000 * tokens / line["ms"])
+        assert (line["exchange"] > 0) == (line["ranks"] > 1) and line["exchange"] < 1
+        assert line["gradient_error"] < 1e-5
+
+
 def test_the_exponent_of_a_cube_is_three():
     sizes = [1, 2, 5, 11]
     assert measure.exponent(sizes, [7 * size**3 for size in sizes]) == pytest.approx(3)
@@ -229,5 +241,7 @@ def test_rocl_needs_no_benchmark():
 
 
 def test_all_benchmarks_are_run():
-    assert {"attention", "data", "distillation", "growth", "losses", "throughput", "together"} <= set(every.SCRIPTS)
+    assert {"attention", "data", "distillation", "distributed", "growth", "losses", "throughput", "together"} <= set(
+        every.SCRIPTS
+    )
     assert not {"measure", "made_up", "__main__"} & set(every.SCRIPTS)
