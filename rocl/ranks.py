@@ -1,4 +1,4 @@
-"""The processes that train one run together under torchrun, and all that they say to each other; a process alone joins
+"""The processes that train one run together under torchrun, and all that they say to each other. A process alone joins
 no group, and every function here hands back what it is given.
 
 torchrun --nproc-per-node 4 -m rocl.train experiments/mtkd.py
