@@ -18,7 +18,7 @@ from rocl.data import batches
 from rocl.errors import UserError
 from rocl.experiment import Experiment, Scale, graph
 from rocl.losses import classify
-from rocl.models.heads import Model, classification_head, first, first_tokens, linear, mean
+from rocl.models.heads import Encoded, Model, classification_head, first, first_tokens, linear, mean
 from rocl.step import State, backward, set_random_state
 
 
@@ -92,12 +92,12 @@ def test_the_second_pass_over_a_group_drops_what_the_first_dropped(tmp_path, mon
     """With dropout, the gradient through two passes is that of one pass over the same parts with the graph kept."""
     experiment = made(tmp_path, dropout=0.5, objective=by_group, together=all_tokens, token_budget=60)
 
-    def in_one_pass(model, whole, parts, keep, judge):
+    def in_one_pass(model, whole, parts, keep, judge, alike):
         tokens = torch.cat([model.encode(part).tokens for part in parts])
-        judge([(whole, train.Encoded(tokens, whole.starts, whole.rows, None))])
+        judge([(whole, Encoded(tokens, whole.starts, whole.rows, None))])
 
     two_passes = gradients(experiment)
-    monkeypatch.setattr(train, "encode_together", in_one_pass)
+    monkeypatch.setattr("rocl.step.encode_together", in_one_pass)
     one_pass = gradients(experiment)
     torch.testing.assert_close(two_passes, one_pass, rtol=1e-4, atol=1e-6)
 
