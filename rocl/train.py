@@ -121,7 +121,7 @@ def fit(
                 scaler.step(adamw)
                 scaler.update()
                 adamw.zero_grad()
-                # what stands behind all rows of a task has shown them to every rank already
+                # rows that are judged together every rank has seen
                 model.advance(None if experiment.together else lambda keys: ranks.gathered(keys)[0])
                 state.step += 1
                 if first and state.step % log_every == 0:

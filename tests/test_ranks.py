@@ -178,6 +178,26 @@ def test_ranks_take_the_steps_that_one_process_takes(tmp_path, alone, method, wo
     compare(probabilities(tmp_path), probabilities(folder / "runs"))
 
 
+def test_a_memory_holds_the_same_on_all_ranks_where_rows_are_judged_together(tmp_path):
+    """Every rank makes the keys of all rows then, and draws the same dropout for them."""
+    memory = replace(test_openings.memory(tmp_path, 0.2), objective=contrast, together=all_tokens, steps=4)
+
+    def start():
+        queues, backward = [], train.backward
+
+        def spy(*arguments):
+            queues.append(arguments[1].heads["memory"].queue.clone())
+            return backward(*arguments)
+
+        train.backward = spy
+        run(memory, tmp_path / "runs")
+        np.save(tmp_path / f"rank-{ranks.rank()}.npy", torch.stack(queues))
+
+    assert in_ranks(2, start) == [0, 0]
+    one, other = [np.load(path) for path in sorted(tmp_path.glob("rank-*.npy"))]
+    assert len(one) == 4 and (one == other).all() and (one[0] != one[-1]).any()
+
+
 def compare(found, expected):
     """Numbers within 1e-5, all else equal."""
     if isinstance(expected, float):
