@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -63,19 +64,20 @@ def factorised(encoder: Encoder, width: int) -> Encoder:
         raise UserError(f"embeddings of {width} in place of those of {have}: it must be a BERT and wider than that")
     words, positions, types = (table.weight.detach() for table in (old.words, old.positions, old.types))
     positions = positions + types[0]  # (P, D)
-    _, _, axes = torch.linalg.svd(torch.cat([words, positions]), full_matrices=False)  # rows by singular value
-    narrow = axes[:width].T  # (D, E)
+    # By numpy and in float64: torch's svd gives other last bits from call to call.
+    tables = torch.cat([words, positions]).double().numpy()  # (V + P, D)
+    narrow = np.linalg.svd(tables, full_matrices=False)[2][:width].T  # (D, E), of rows by singular value
     new = _copy(encoder, config.stored, family="electra", embedding=width)
     new.pooler, new.embeddings = None, Embeddings(new.config)
-    new.embeddings.words.weight.data = words @ narrow
-    new.embeddings.positions.weight.data = positions @ narrow
+    tables = torch.from_numpy(tables @ narrow).float()  # (V + P, E)
+    new.embeddings.words.weight.data, new.embeddings.positions.weight.data = tables.split([len(words), len(positions)])
     new.embeddings.types.weight.data.zero_()
     places = torch.arange(len(words)) % min(len(positions), 128)  # (V,)
     with torch.no_grad():
         target = old.norm(words + positions[places])  # (V, D)
         given = new.embeddings.norm(new.embeddings.words.weight + new.embeddings.positions.weight[places])  # (V, E)
         given = nn.functional.pad(given, (0, 1), value=1.0)
-        found = torch.linalg.lstsq(given, target).solution  # (E + 1, D)
+        found = torch.from_numpy(np.linalg.lstsq(given.double().numpy(), target.double().numpy())[0])  # (E + 1, D)
         new.embeddings.project.weight.copy_(found[:width].T)
         new.embeddings.project.bias.copy_(found[width])
     return new
