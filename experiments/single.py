@@ -56,6 +56,7 @@ def alone(scale: Scale, task: Task, **changes) -> Experiment:
         batch=choice.batch,
         learning_rate=choice.learning_rate,
         layer_decay=choice.layer_decay,
+        evaluations=choice.evaluations,
     )
     return Experiment(**values | changes)
 
