@@ -19,7 +19,7 @@ from PIL import Image
 
 from benchmarks import made_up, measure
 from rocl import pictures
-from rocl.data import batches
+from rocl.data import batches, tokens
 from rocl.data.tokens import Packed
 from rocl.experiment import Experiment
 from rocl.losses import classify
@@ -60,8 +60,7 @@ def opened(folder: Path, config: Config, point: Point, rows: int) -> list[batche
     texts = folder / f"{rows}-{point.length}"
     if not texts.exists():
         texts.mkdir()
-        for name, array in vars(made_up.packed(np.full(rows, point.length), config.vocabulary)).items():
-            np.save(texts / f"{name}.npy", array, allow_pickle=False)
+        tokens.store(made_up.packed(np.full(rows, point.length), config.vocabulary), texts)
     packed = Packed(*(np.load(texts / f"{name}.npy", mmap_mode="r") for name in Packed.__dataclass_fields__))
     return [made_up.table(f"task {number}", packed, point.classes) for number in range(point.tasks)]
 

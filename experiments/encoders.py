@@ -95,6 +95,12 @@ def tuned(tasks, done, *, start: Callable) -> Model:
     return classifiers(bilingual.sized(start(done), tasks), tasks)
 
 
+def fine_tuned(scale: Scale, task: Task, name: str, start: Start, epochs: float) -> Experiment:
+    """The task alone, from this start."""
+    encoder, needs = start
+    return alone(scale, task, name=name, epochs=epochs, model=partial(tuned, start=encoder), needs=needs)
+
+
 def judge(model, table, *, kinds: dict[str, str]) -> dict[str, float]:
     """Pairs by finding the translation, tasks with labels by a probe; and how the training texts are cut."""
     task = table.task
@@ -139,10 +145,9 @@ def compared(scale: Scale, starts: dict[str, Start]) -> dict[str, Experiment]:
     for name, (start, needs) in starts.items():
         seed = None if name == "nothing" else 1  # nothing is drawn
         systems.append(as_it_is(scale, name, start, needs, seed, judged(scale)))
-        values = {"model": partial(tuned, start=start), "needs": needs}
         for task, part in zip(judged(scale), PARTS, strict=True):
             passes = setting(scale).epochs[part]
-            systems.append(alone(scale, task, name=f"{task.name}-from-{name}", epochs=passes, **values))
+            systems.append(fine_tuned(scale, task, f"{task.name}-from-{name}", (start, needs), passes))
     return {system.name: system for system in systems}
 
 

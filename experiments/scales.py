@@ -54,7 +54,7 @@ def bundled() -> Setting:
         learning_rate=4e-4,
         layer_decay=1.0,
         batch=32,
-        evaluations=5,  # each takes as long as two steps
+        evaluations=5,  # each takes as long as some steps
     )
 
 

@@ -276,7 +276,7 @@ def main(arguments: Sequence[str]) -> None:
     parser = command.Parser(prog="python -m rocl.predict", description=__doc__)
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a finished run")
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="what to judge; else --file, else standard input")
-    parser.add_argument("--file", type=Path, help="a text a line, or JSON lines if it ends in .jsonl")
+    parser.add_argument("--file", type=Path, help="a text or a JSON object a line")
     options = parser.parse_args(arguments)
     if options.texts and options.file:
         raise UserError("texts and --file: give one of them")
@@ -284,9 +284,9 @@ def main(arguments: Sequence[str]) -> None:
         raise UserError(f"{options.file}: {'a folder: name a file in it' if options.file.is_dir() else 'no such file'}")
     if folders := [text for text in options.texts if os.path.exists(os.path.join(text, "run.json"))]:
         raise UserError(f"{folders[0]} is a run too, and no text: give one run (a pattern may name several)")
-    if options.file and options.file.suffix in (".csv", ".tsv", ".gz", ".xz"):
+    ending = options.file.suffix.lower() if options.file else ""
+    if ending in (".csv", ".tsv", ".gz", ".xz"):
         raise UserError(f'{options.file}: write its texts one a line, or as JSON lines with a "text", unpacked')
-    named = options.file and options.file.suffix.lower() in (".jsonl", ".ndjson", ".json")
     classifier = Classifier(finished(options.run))
     typed = not options.file and not options.texts and sys.stdin.isatty()
     sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # half a surrogate pair stays JSON
@@ -295,7 +295,8 @@ def main(arguments: Sequence[str]) -> None:
         if options.texts:
             texts = read(map(os.fsencode, options.texts), "the command line, text", lambda line: False)
         elif options.file:
-            texts = read(lines, f"{options.file}, line", lambda line: named or json_like(line))
+            only_json = ending in (".jsonl", ".ndjson", ".json")
+            texts = read(lines, f"{options.file}, line", lambda line: only_json or json_like(line))
         else:
             texts = read(lines, "standard input, line", json_like)
         try:

@@ -22,6 +22,7 @@ from rocl import interrupts
 from rocl.errors import UserError
 
 PATIENCE = timedelta(days=7)  # of those who wait while the first rank downloads, tokenises, scores and finishes
+PLACE = ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what torchrun tells each rank
 GRACE = 2.0  # seconds in which those who are alive say that they leave
 
 _gloo: "dist.ProcessGroup | None" = None  # for what lies on the CPU, and all there is where ranks share a GPU
@@ -50,6 +51,8 @@ def joined() -> Iterator[None]:
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         yield
         return
+    if missing := [name for name in PLACE if name not in os.environ]:
+        raise UserError(f"WORLD_SIZE is set but not {', '.join(missing)}: start ranks by torchrun, or unset it")
     gpus = torch.cuda.device_count()
     if gpus:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % gpus)

@@ -168,9 +168,11 @@ def collected(module: nn.Module) -> list[Tensor | None]:
     """The gradients of a module's parameters, summed over all ranks; None where no rank has one. It keeps none."""
     gradients = [parameter.grad for parameter in module.parameters()]
     module.zero_grad(set_to_none=True)
+    if ranks.world() == 1:
+        return gradients
     counts = ranks.summed(torch.tensor([gradient is not None for gradient in gradients]).int())  # of ranks that have it
     used = [place for place, count in enumerate(counts.tolist()) if count]
-    if ranks.world() == 1 or not used:
+    if not used:
         return gradients
     parameters = list(module.parameters())
     parts = [torch.zeros_like(parameters[n]) if gradients[n] is None else gradients[n] for n in used]

@@ -27,12 +27,18 @@ from rocl.losses import classify, momentum_contrast, pcgrad, supervised_contrast
 from rocl.models.heads import by_text, first, first_tokens
 
 STEPS = 51  # the last one shows the weights after 50
+LONGEST = 300  # seconds; a rank that hangs is ended, so that its test fails
 
 
 def in_ranks(world: int, action, enter=ranks.joined) -> list[int]:
-    """The exit codes of forked processes that make a group and each do this, as torchrun would start them."""
+    """The exit codes of forked processes that make a group and each do this, as torchrun would start them.
+
+    They wait until all are forked: while one of them connects, the store's thread in here holds a lock of the
+    resolver, which whoever is forked then would find locked for ever.
+    """
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    pids = []
+    store.set("answered", "")  # its own connection is made
+    pids, (all_forked, go) = [], os.pipe()
     for rank in range(world):
         if pid := os.fork():
             pids.append(pid)
@@ -40,7 +46,16 @@ def in_ranks(world: int, action, enter=ranks.joined) -> list[int]:
         place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world}
         place |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": store.port, "TORCHELASTIC_USE_AGENT_STORE": True}
         os.environ.update({name: str(value) for name, value in place.items()})
-        os._exit(in_group(action, enter))
+        code = 70
+        try:
+            signal.alarm(LONGEST)
+            os.close(go)
+            os.read(all_forked, 1)
+            code = in_group(action, enter)
+        finally:  # whatever happens, this is no second pytest
+            os._exit(code)
+    os.close(go)
+    os.close(all_forked)
     return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
 
 
@@ -370,3 +385,10 @@ def test_a_mistake_that_all_ranks_make_is_told_once(tmp_path, capfd):
     wrong = partial(train.main, [str(tmp_path / "none.py")])
     assert in_ranks(3, wrong, enter=nullcontext) == [2, 2, 2]
     assert capfd.readouterr().err.count("no such experiment file") == 1
+
+
+def test_a_world_without_torchrun_is_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert command.run(train.main, [str(tmp_path / "none.py")]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and "not RANK, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR, MASTER_PORT" in told

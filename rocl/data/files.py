@@ -82,18 +82,19 @@ def files(
             raise UserError(f"{where[row.id]}: {have}: mend it, or add training rows of it")
     drawn = [split for split in DRAWN if split not in paths]
     others = sorted(set(_alike(path)) - set(paths.values())) if drawn else []
-    divided = len(_divided(splits))
+    divided = _divided(splits)
     for split in drawn:
         splits[split], splits["train"] = _drawn(splits["train"], DRAWN[split], seed, folded if id is None else _id)
+    notes = [f"{' and '.join(drawn)} drawn out of {paths['train'].name} by seed {seed}"] * bool(drawn)
+    notes += [f"not read: {', '.join(o.name for o in others)} (call them {', '.join(drawn)})"] * bool(others)
+    notes += [f"{len(divided)} groups stand in more than one split"] * bool(divided)
     return Corpus(
         name=name or Path(path).name.split(".")[0].replace("{split}", "").strip("-_") or Path(path).parent.name,
         language=language,
         labels=tuple(labels),
         kind="many" if many else "one",
         licence=licence,
-        note=f"{' and '.join(drawn)} drawn out of {paths['train'].name} by seed {seed}" * bool(drawn)
-        + f"; not read: {', '.join(other.name for other in others)} (call them {', '.join(drawn)})" * bool(others)
-        + f"{'; ' * bool(drawn)}{divided} groups stand in more than one split" * bool(divided),
+        note="; ".join(notes),
         read=partial(_given, {split: splits[split] for split in NAMES}),
     )
 

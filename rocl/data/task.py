@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from numbers import Integral
 
 import numpy as np
 
@@ -34,7 +35,7 @@ class Task:
     def __post_init__(self):
         if not self.name or set(self.name) & set("/\\.\0"):
             raise UserError(f"a task cannot be called {self.name!r}: files and heads take its name, choose another")
-        if not (isinstance(self.max_length, int) and self.max_length > 0):
+        if not (isinstance(self.max_length, Integral) and self.max_length > 0):
             raise UserError(f"task {self.name}: max_length is {self.max_length!r}: give a whole number of tokens")
 
     @property

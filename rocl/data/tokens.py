@@ -131,6 +131,12 @@ class Packed:
     unknown: np.ndarray  # (B,) int64: how many of the kept tokens the vocabulary does not know
 
 
+def store(packed: Packed, folder: Path) -> None:
+    """Writes each array to a file that can be mapped into memory."""
+    for name, array in vars(packed).items():
+        np.save(folder / f"{name}.npy", array, allow_pickle=False)
+
+
 def pack(rows: Sequence[Row], tokenizer: Tokenizer, max_length: int, cache: Path | None) -> Packed:
     """The rows' texts as ids, each cut to `max_length` tokens with its sep kept; with `cache`, stored there and
     memory-mapped. An entry of the cache is verified when it is opened, and made anew if a byte of it differs."""
@@ -150,8 +156,7 @@ def pack(rows: Sequence[Row], tokenizer: Tokenizer, max_length: int, cache: Path
             shutil.rmtree(folder, ignore_errors=True)  # damaged
             shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
             partial.mkdir()
-            for name, array in vars(packed).items():
-                np.save(partial / f"{name}.npy", array, allow_pickle=False)
+            store(packed, partial)
             (partial / "sums.json").write_text(json.dumps(_sums(partial)))
             os.rename(partial, folder)
             packed = _open(folder) or packed
