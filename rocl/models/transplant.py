@@ -77,7 +77,9 @@ def factorised(encoder: Encoder, width: int) -> Encoder:
         target = old.norm(words + positions[places])  # (V, D)
         given = new.embeddings.norm(new.embeddings.words.weight + new.embeddings.positions.weight[places])  # (V, E)
         given = nn.functional.pad(given, (0, 1), value=1.0)
-        found = torch.from_numpy(np.linalg.lstsq(given.double().numpy(), target.double().numpy())[0])  # (E + 1, D)
+        # What a layer norm gives sums to nought, up to the rounding of float32: that direction is left out.
+        found = np.linalg.lstsq(given.double().numpy(), target.double().numpy(), rcond=1e-4)[0]  # (E + 1, D)
+        found = torch.from_numpy(found)
         new.embeddings.project.weight.copy_(found[:width].T)
         new.embeddings.project.bias.copy_(found[width])
     return new
