@@ -50,6 +50,10 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows))
 
 
+class Held(UserError):
+    """Another process trains in the folder."""
+
+
 @contextmanager
 def held(folder: Path):
     """The folder is this process's alone; a second process is refused with the holder's process id."""
@@ -59,7 +63,7 @@ def held(folder: Path):
         lock.acquire(timeout=0)
     except Timeout:
         pid = holder.read_text() if holder.exists() else "unknown"
-        raise UserError(f"{folder} is being trained by process {pid}: wait for it, or stop it") from None
+        raise Held(f"{folder} is being trained by process {pid}: wait for it, or stop it") from None
     with lock:
         holder.write_text(str(os.getpid()))
         yield

@@ -1,6 +1,6 @@
 """Runs an experiment file: whatever it needs is trained first, once, and what was interrupted goes on to the bit.
 
-python -m rocl.train experiments/mtkd.py --scale sample --seed 1
+python -m rocl.train experiments/mtkd.py --scale sample --seed 1         in a second terminal too: they share the runs
 torchrun --nproc-per-node 4 -m rocl.train experiments/mtkd.py            the same steps, each shared by four processes
 """
 
@@ -33,6 +33,7 @@ from rocl.step import State, backward, random_state, set_random_state
 REHEARSED = 64  # rows of a split in a dry run
 LOOKS = 100  # log lines of a run while it trains
 PATIENCE = 3.0  # seconds of work that a kill may cost, or
+GLANCE = 1.0  # seconds between two looks at what other processes train
 WORTH = 20  # times what writing a checkpoint takes, where that is longer: 5 % of the time at most
 
 
@@ -293,12 +294,39 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def walk(nodes: Sequence[Node]) -> list[Done]:
-    """Trains what is not done yet, needs first."""
-    done = results(nodes)
-    for run in done:
-        if run.node.experiment.objective and not ranks.agreed((run.folder / "done").exists()):
-            train(run.node, run.needs)
+    """Trains what is not done yet, needs first. What another process trains is left to it while there is something else
+    to do: the same command in a second terminal shares the work."""
+    done, waits = results(nodes), False
+    while ready := ranks.agreed([n for n, run in enumerate(done) if startable(run)]):
+        if any(taken(done[n]) for n in ready):
+            waits = False
+        elif waits:
+            time.sleep(GLANCE)
+        else:
+            waits = True
+            names = ", ".join(done[n].node.title for n in ready)
+            print(f"waiting for another process, which trains {names}", file=sys.stderr)
     return done
+
+
+def startable(run: Done) -> bool:
+    return not finished(run) and all(map(finished, run.needs.values()))
+
+
+def finished(run: Done) -> bool:
+    """Whether it has come to its end; a name for several runs has when they have."""
+    return (run.folder / "done").exists() if run.node.experiment.objective else all(map(finished, run.needs.values()))
+
+
+def taken(run: Done) -> bool:
+    """Whether this process trained it; else another does."""
+    try:
+        train(run.node, run.needs)
+    except runs.Held:
+        if ranks.world() > 1:  # they take all runs in one order
+            raise
+        return False
+    return True
 
 
 def rehearse(node: Node) -> None:

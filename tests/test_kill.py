@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -21,8 +23,14 @@ def in_child(action) -> int:
     """The wait status of a forked child that does this: a kill must not end the tests."""
     pid = os.fork()
     if pid == 0:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        os._exit(action())
+        code = 70
+        try:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            code = action()
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        finally:  # whatever happens, this is no second pytest
+            os._exit(code)
     return os.waitpid(pid, 0)[1]
 
 
@@ -125,3 +133,41 @@ def test_a_signal_outside_the_loop_ends_at_once(monkeypatch):
             os.kill(os.getpid(), signal.SIGINT)
             reached = True
     assert reached
+
+
+def test_two_processes_share_a_graph_and_one_goes_on_alone(tmp_path, whole, capfd):
+    """The second finds the first in the middle of a run, takes another, and when the first is killed its run too."""
+    first, begun = os.fork(), tmp_path / "begun"
+    if first == 0:
+        original = train.backward
+
+        def stuck(*arguments):
+            if arguments[-1].step == 5 and len(list(tmp_path.rglob("done"))) == 1:
+                begun.touch()
+                signal.pause()
+            return original(*arguments)
+
+        train.backward = stuck
+        try:
+            start(tmp_path)
+        finally:
+            os._exit(70)
+    while not begun.exists():
+        time.sleep(0.05)
+
+    def helps() -> int:
+        original = train.taken
+
+        def spied(run) -> bool:
+            mine = original(run)
+            if not mine and len(list(tmp_path.rglob("done"))) == 2:  # the twin, and the specialist that was left
+                os.kill(first, signal.SIGKILL)
+            return mine
+
+        train.taken = spied
+        return start(tmp_path)
+
+    assert in_child(helps) == 0
+    assert capfd.readouterr().err.count("waiting for another process, which trains ") == 1
+    assert os.WTERMSIG(os.waitpid(first, 0)[1]) == signal.SIGKILL
+    assert outcome(tmp_path) == whole
