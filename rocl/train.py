@@ -31,9 +31,9 @@ from rocl.predict import Done, device, outputs, precision, results, tables
 from rocl.step import State, backward, random_state, set_random_state
 
 REHEARSED = 64  # rows of a split in a dry run
+GLANCE = 1.0  # seconds between two looks at what other processes train
 LOOKS = 100  # log lines of a run while it trains
 PATIENCE = 3.0  # seconds of work that a kill may cost, or
-GLANCE = 1.0  # seconds between two looks at what other processes train
 WORTH = 20  # times what writing a checkpoint takes, where that is longer: 5 % of the time at most
 
 
@@ -296,16 +296,14 @@ def main(arguments: Sequence[str]) -> None:
 def walk(nodes: Sequence[Node]) -> list[Done]:
     """Trains what is not done yet, needs first. What another process trains is left to it while there is something else
     to do: the same command in a second terminal shares the work."""
-    done, waits = results(nodes), False
+    done, waits = results(nodes), ""
     while ready := ranks.agreed([n for n, run in enumerate(done) if startable(run)]):
-        if any(taken(done[n]) for n in ready):
-            waits = False
-        elif waits:
+        if not any(taken(done[n]) for n in ready):
+            titles = ", ".join(done[n].node.title for n in ready)
+            told, waits = waits, f"waiting for what other processes train: {titles}"
+            if waits != told:
+                print(waits, file=sys.stderr)
             time.sleep(GLANCE)
-        else:
-            waits = True
-            names = ", ".join(done[n].node.title for n in ready)
-            print(f"waiting for another process, which trains {names}", file=sys.stderr)
     return done
 
 

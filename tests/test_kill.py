@@ -168,6 +168,6 @@ def test_two_processes_share_a_graph_and_one_goes_on_alone(tmp_path, whole, capf
         return start(tmp_path)
 
     assert in_child(helps) == 0
-    assert capfd.readouterr().err.count("waiting for another process, which trains ") == 1
+    assert capfd.readouterr().err.count("waiting for what other processes train: ") == 1
     assert os.WTERMSIG(os.waitpid(first, 0)[1]) == signal.SIGKILL
     assert outcome(tmp_path) == whole
