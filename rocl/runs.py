@@ -56,17 +56,19 @@ class Held(UserError):
 
 @contextmanager
 def held(folder: Path):
-    """The folder is this process's alone; a second process is refused with the holder's process id."""
+    """The folder is this process's alone; a second one gets `Held`, with the holder's process id."""
     folder.mkdir(parents=True, exist_ok=True)
     lock, holder = FileLock(folder / "lock"), folder / "lock.pid"
     try:
         lock.acquire(timeout=0)
     except Timeout:
         pid = holder.read_text() if holder.exists() else "unknown"
-        raise Held(f"{folder} is being trained by process {pid}: wait for it, or stop it") from None
-    with lock:
+        raise Held(f"{folder} is being trained by process {pid}") from None
+    try:
         holder.write_text(str(os.getpid()))
         yield
+    finally:
+        lock.release()
 
 
 def beside(experiments: Path) -> list[Path]:

@@ -9,9 +9,9 @@ import sys
 import time
 import zlib
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import asdict, replace
-from itertools import product
+from itertools import product, takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -255,27 +255,26 @@ def restore(
 def train(node: Node, done: Mapping[str, Done]) -> None:
     """Brings one node of the graph to its end, from wherever it stands."""
     experiment, folder, first = node.experiment, node.folder, ranks.rank() == 0
-    with runs.held(folder) if first else nullcontext():
-        if ranks.agreed((folder / "done").exists()):  # finished by another process while this one waited
-            return
-        with ranks.leading():  # what it makes on disk on the way: tokens, soft labels
-            tasks = list(experiment.tasks(done) if callable(experiment.tasks) else experiment.tasks)
-            torch.manual_seed(node.seed)
-            model = experiment.model(tasks, done).to(device())
-            rows = [tables(model, tasks, split, node.out) for split in ("train", "dev")]
-        model.precision = precision(model.device, model.encoder.config.width)
-        for task in [task for task in tasks if task.kind != "text"]:
-            if task.name not in model.heads:
-                raise UserError(f"{experiment.name}: the model has no head called {task.name}, as the task is; add it")
-            checkpoints.judge_head(folder, model.encoder.config, model.heads[task.name], task.labels)
-        if first:
-            finish.describe(folder, node, tasks, model)
-        state = fit(experiment, model, *rows, folder, node.seed)
-        if not first:
-            return
-        disk.write_json(folder / "clock.json", {"seconds": round(state.seconds, 1)})
-        log = runs.Log(folder, state.log_size, state.step)
-        finish.finish(folder, node, tasks, model, state.best, log, state.step)
+    if ranks.agreed((folder / "done").exists()):  # by another process, a moment ago
+        return
+    with ranks.leading():  # what it makes on disk on the way: tokens, soft labels
+        tasks = list(experiment.tasks(done) if callable(experiment.tasks) else experiment.tasks)
+        torch.manual_seed(node.seed)
+        model = experiment.model(tasks, done).to(device())
+        rows = [tables(model, tasks, split, node.out) for split in ("train", "dev")]
+    model.precision = precision(model.device, model.encoder.config.width)
+    for task in [task for task in tasks if task.kind != "text"]:
+        if task.name not in model.heads:
+            raise UserError(f"{experiment.name}: the model has no head called {task.name}, as the task is; add it")
+        checkpoints.judge_head(folder, model.encoder.config, model.heads[task.name], task.labels)
+    if first:
+        finish.describe(folder, node, tasks, model)
+    state = fit(experiment, model, *rows, folder, node.seed)
+    if not first:
+        return
+    disk.write_json(folder / "clock.json", {"seconds": round(state.seconds, 1)})
+    log = runs.Log(folder, state.log_size, state.step)
+    finish.finish(folder, node, tasks, model, state.best, log, state.step)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -288,43 +287,46 @@ def main(arguments: Sequence[str]) -> None:
         if options.dry_run:
             rehearse(nodes[-1])
             return print("dry run: every run took a step")
-        finished = [run for run in walk(nodes) if run.node.experiment.objective]
+        trained = [run for run in walk(nodes) if run.node.experiment.objective]
         if ranks.rank() == 0:
-            print(report.report(finished, nodes[-1].folder))
+            print(report.report(trained, nodes[-1].folder))
 
 
 def walk(nodes: Sequence[Node]) -> list[Done]:
     """Trains what is not done yet, needs first. What another process trains is left to it while there is something else
-    to do: the same command in a second terminal shares the work."""
-    done, waits = results(nodes), ""
+    to do: the same command in a second terminal shares the work, and goes on with what the first leaves unfinished."""
+    done, told = results(nodes), ""
     while ready := ranks.agreed([n for n, run in enumerate(done) if startable(run)]):
-        if not any(taken(done[n]) for n in ready):
-            titles = ", ".join(done[n].node.title for n in ready)
-            told, waits = waits, f"waiting for what other processes train: {titles}"
-            if waits != told:
-                print(waits, file=sys.stderr)
-            time.sleep(GLANCE)
+        holders = list(takewhile(bool, (attempt(done[n]) for n in ready)))  # ends where one was free
+        if len(holders) < len(ready):
+            continue
+        if told != (told := f"waiting: {'; '.join(holders)}"):
+            print(told, file=sys.stderr)
+        time.sleep(GLANCE)
     return done
 
 
 def startable(run: Done) -> bool:
-    return not finished(run) and all(map(finished, run.needs.values()))
+    return not over(run) and all(map(over, run.needs.values()))
 
 
-def finished(run: Done) -> bool:
-    """Whether it has come to its end; a name for several runs has when they have."""
-    return (run.folder / "done").exists() if run.node.experiment.objective else all(map(finished, run.needs.values()))
+def over(run: Done) -> bool:
+    """Whether it has come to its end; a study has when all that it needs has."""
+    return (run.folder / "done").exists() if run.node.experiment.objective else all(map(over, run.needs.values()))
 
 
-def taken(run: Done) -> bool:
-    """Whether this process trained it; else another does."""
-    try:
-        train(run.node, run.needs)
-    except runs.Held:
-        if ranks.world() > 1:  # they take all runs in one order
-            raise
-        return False
-    return True
+def attempt(run: Done) -> str:
+    """Trains it, or says which process does."""
+    holder = ""
+    with ExitStack() as stack:
+        try:
+            if ranks.rank() == 0:
+                stack.enter_context(runs.held(run.folder))
+        except runs.Held as error:
+            holder = str(error)
+        if not (holder := ranks.agreed(holder)):
+            train(run.node, run.needs)
+    return holder
 
 
 def rehearse(node: Node) -> None:

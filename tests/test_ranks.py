@@ -22,11 +22,12 @@ from test_train import all_tokens, by_group, by_row, made, outcome, run
 
 from rocl import command, disk, ranks, train
 from rocl.data import batches
-from rocl.experiment import Experiment
+from rocl.experiment import Experiment, Scale, graph
 from rocl.losses import classify, momentum_contrast, pcgrad, supervised_contrastive
 from rocl.models.heads import by_text, first, first_tokens
 
 STEPS = 51  # the last one shows the weights after 50
+ROOT = Path(__file__).parent.parent
 LONGEST = 300  # seconds; a rank that hangs is ended, so that its test fails
 
 
@@ -392,3 +393,37 @@ def test_a_world_without_torchrun_is_told(tmp_path, monkeypatch, capsys):
     assert command.run(train.main, [str(tmp_path / "none.py")]) == 2
     told = capsys.readouterr().err
     assert told.count("\n") == 1 and "not RANK, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR, MASTER_PORT" in told
+
+
+HOLDER = """
+import os, pathlib, sys, time
+from rocl import runs
+
+with runs.held(pathlib.Path(sys.argv[1])):
+    print("held", flush=True)
+    while not os.path.exists(sys.argv[2]):
+        time.sleep(0.05)
+"""
+
+
+def test_ranks_wait_for_a_run_that_another_process_trains(tmp_path, capfd):
+    nodes = graph(made(tmp_path, steps=2), Scale.SAMPLE, 1, tmp_path / "runs", Path(__file__))
+    line = [sys.executable, "-c", HOLDER, nodes[-1].folder, tmp_path / "seen"]
+    holder = subprocess.Popen(line, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    assert holder.stdout.readline() == b"held\n"
+
+    def start():
+        original = train.attempt
+
+        def spied(run) -> str:
+            told = original(run)
+            if told:
+                (tmp_path / "seen").touch()
+            return told
+
+        train.attempt = spied
+        train.walk(nodes)
+
+    assert in_ranks(2, start) == [0, 0] and holder.wait() == 0
+    assert capfd.readouterr().err.count(f"is being trained by process {holder.pid}\n") == 1
+    assert (nodes[-1].folder / "done").exists()
