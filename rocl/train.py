@@ -1,6 +1,7 @@
 """Runs an experiment file: whatever it needs is trained first, once, and what was interrupted goes on to the bit.
 
 python -m rocl.train experiments/mtkd.py --scale sample --seed 1         in a second terminal too: they share the runs
+ROCL_JOBS=2 python -m rocl.train experiments/mtkd.py                     the same by one command: two runs at a time
 torchrun --nproc-per-node 4 -m rocl.train experiments/mtkd.py            the same steps, each shared by four processes
 """
 
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from rocl import check, command, disk, finish, metrics, optimizer, ranks, report, runs
+from rocl import check, command, disk, finish, jobs, metrics, optimizer, ranks, report, runs
 from rocl.data import batches
 from rocl.data.task import Task
 from rocl.errors import UserError, hint
@@ -31,7 +32,7 @@ from rocl.predict import Done, device, outputs, precision, results, tables
 from rocl.step import State, backward, random_state, set_random_state
 
 REHEARSED = 64  # rows of a split in a dry run
-GLANCE = 1.0  # seconds between two looks at what other processes train
+GLANCE = 0.3  # seconds between two looks at what other processes train
 LOOKS = 100  # log lines of a run while it trains
 PATIENCE = 3.0  # seconds of work that a kill may cost, or
 WORTH = 20  # times what writing a checkpoint takes, where that is longer: 5 % of the time at most
@@ -133,9 +134,10 @@ def fit(
                     lap, tokens = time.monotonic(), 0
             bar.update()
     except Interrupted:
-        if first:
-            save(folder, state, log, model, optimizers, scaler)
-        bar.write(f"{experiment.name}: saved at step {state.step}; the same command goes on from here", sys.stderr)
+        with held():  # nor may a second signal cut it short
+            if first:
+                save(folder, state, log, model, optimizers, scaler)
+            bar.write(f"{experiment.name}: saved at step {state.step}; the same command goes on from here", sys.stderr)
         raise
     finally:
         bar.close()
@@ -279,7 +281,7 @@ def train(node: Node, done: Mapping[str, Done]) -> None:
 
 def main(arguments: Sequence[str]) -> None:
     with ranks.joined():
-        options = parse(arguments)
+        options, several = parse(arguments), jobs.number()
         with ranks.leading():  # it downloads what is missing, and tokenises
             nodes = graphs(options)
             if ranks.rank() == 0:
@@ -287,9 +289,15 @@ def main(arguments: Sequence[str]) -> None:
         if options.dry_run:
             rehearse(nodes[-1])
             return print("dry run: every run took a step")
-        trained = [run for run in walk(nodes) if run.node.experiment.objective]
-        if ranks.rank() == 0:
-            print(report.report(trained, nodes[-1].folder))
+        with jobs.beside(several, assist, arguments):
+            trained = [run for run in walk(nodes) if run.node.experiment.objective]
+            if ranks.rank() == 0:
+                print(report.report(trained, nodes[-1].folder))
+
+
+def assist(arguments: Sequence[str]) -> None:
+    """What a process beside the first one does: it trains, and reports nothing."""
+    walk(graphs(parse(arguments)))
 
 
 def walk(nodes: Sequence[Node]) -> list[Done]:
