@@ -196,11 +196,15 @@ def check(line: Line, where: str) -> None:
 
 
 def distinct(told: Iterable[tuple[Line, str]]) -> list[Line]:
-    """Each line once, in the order of its first place; two that differ, of one run, seed and task, are a UserError."""
+    """Each line once, in the order of its first place; two that differ, of one run, seed and task, are a UserError.
+
+    Of baselines, made anew beside every folder of runs, only predictions count: digits differ between machines.
+    """
     found: dict[tuple, tuple[Line, str]] = {}
     for line, where in told:
         key = tuple(line.get(name) for name in WHO) if "quoted" not in line else json.dumps(line, sort_keys=True)
-        if found.setdefault(key, (line, where))[0] != line:
+        kept, _ = found.setdefault(key, (line, where))
+        if kept != line and (line["seed"] is not None or kept.get("predicted") != line.get("predicted")):
             who = f"{line['run']} seed {line['seed']} on {line['task']}"
             raise UserError(f"{where}: another line of {who} stands in {found[key][1]}: keep one of them")
     return [line for line, _ in found.values()]

@@ -176,6 +176,14 @@ def test_two_lines_of_one_run_and_seed_that_differ_are_refused_with_both_places(
         results.distinct(results.read([one, two])[0])
 
 
+def test_a_baseline_made_on_another_machine_is_the_same_if_it_predicts_the_same(tmp_path):
+    here = line(TFIDF, None, 0.6)
+    there = here | {"test": here["test"] | {"macro_f1": here["test"]["macro_f1"] + 1e-9}}
+    assert results.distinct([(here, "here"), (there, "there")]) == [here]
+    with pytest.raises(UserError, match="there: another line of TF-IDF"):
+        results.distinct([(here, "here"), (line(TFIDF, None, 0.7), "there")])
+
+
 def without(each: dict, name: str) -> dict:
     return {key: value for key, value in each.items() if key != name}
 
