@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from rocl.errors import UserError
 
 os.umask(UMASK := os.umask(0))  # it can only be asked by setting it
@@ -26,6 +28,17 @@ def whole(path: Path) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def missing(path: Path) -> Iterator[bool]:
+    """Whether the file must be made in the block: of all processes that need it one makes it, and the others wait."""
+    if path.exists():  # it may lie where nothing can be written
+        yield False
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        yield not path.exists()
 
 
 def write(path: Path, text: str) -> None:

@@ -91,16 +91,19 @@ class Done:
         key = json.dumps([self.record["sha256"], head, task.max_length, texts])
         name = hashlib.sha256(key.encode()).hexdigest()[:8]
         path = self.folder / "outputs" / f"{task.name}-{split}-{name}.safetensors"
-        if path.exists():
-            try:
-                with safe_open(path, framework="np") as file:
-                    if (file.metadata() or {}).get("key") != key:
-                        raise UserError(f"{path} was made from other weights or texts: remove it to have it made again")
-                    return file.get_tensor("outputs")
-            except SafetensorError as error:
-                raise UserError(f"{path} is damaged ({error}): remove it to have it made again") from error
-        model = self.model().to(device())
-        model.precision = precision(model.device, model.encoder.config.width)
+        with disk.missing(path) as missing:
+            if missing:
+                self._predict(task, split, head, path, key)
+        try:
+            with safe_open(path, framework="np") as file:
+                if (file.metadata() or {}).get("key") != key:
+                    raise UserError(f"{path} was made from other weights or texts: remove it to have it made again")
+                return file.get_tensor("outputs")
+        except SafetensorError as error:
+            raise UserError(f"{path} is damaged ({error}): remove it to have it made again") from error
+
+    def _predict(self, task: Task, split: str, head: str | None, path: Path, key: str) -> None:
+        model = self._ready()
         if head is not None and head not in model.heads:
             names = list(model.heads)
             raise UserError(f"{self.folder} has no head {head!r}, only {', '.join(names)}{hint(head, names)}")
@@ -108,7 +111,12 @@ class Done:
         said = outputs(model, tables(model, [task], split, self.node.out)[0], function)
         with disk.whole(path) as part:
             save_file({"outputs": said}, part, metadata={"key": key})  # one entry: several come in any order
-        return said
+
+    def _ready(self) -> Model:
+        """The model on the device where it is quickest."""
+        model = self.model().to(device())
+        model.precision = precision(model.device, model.encoder.config.width)
+        return model
 
     def rewrite(self, task: Task, guess: Callable, *, copies: int = 1, share: float = 0.15, likely: int = 10) -> Path:
         """A file of the task's training texts with some words replaced by what this masked language model guesses in
@@ -119,12 +127,11 @@ class Done:
         key = json.dumps([self.record["sha256"], texts, *how])
         name = hashlib.sha256(key.encode()).hexdigest()[:8]
         path = self.folder / "outputs" / f"{task.name}-rewritten-{name}.jsonl"
-        if not path.exists():
-            model = self.model().to(device())
-            model.precision = precision(model.device, model.encoder.config.width)
-            options = {"copies": copies, "share": share, "likely": likely, "max_length": task.max_length}
-            made = rewritten(model, rows, guess, **options)
-            disk.write(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in made))
+        with disk.missing(path) as missing:
+            if missing:
+                options = {"copies": copies, "share": share, "likely": likely, "max_length": task.max_length}
+                made = rewritten(self._ready(), rows, guess, **options)
+                disk.write(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in made))
         return path
 
 

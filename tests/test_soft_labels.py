@@ -1,7 +1,10 @@
 """Proves that soft labels are written once by the right teacher for the right rows, and are refused when stale."""
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import get_ident
+from time import sleep
 from types import SimpleNamespace
 
 import numpy as np
@@ -55,13 +58,28 @@ def test_other_rows_another_length_and_another_head_have_outputs_of_their_own(te
     teacher.predict(one, "train", "many")
     teacher.predict(one, "dev", "one")
     teacher.logits(many)
-    assert len(list((teacher.folder / "outputs").iterdir())) == 5
+    assert len(list((teacher.folder / "outputs").glob("*.safetensors"))) == 5
+
+
+def test_of_two_that_need_the_same_outputs_one_makes_them_and_the_other_waits(teacher, monkeypatch):
+    task, made_by, original = teacher.tasks()[0], [], predict.outputs
+
+    def slow(*arguments):
+        made_by.append(get_ident())
+        sleep(0.5)
+        return original(*arguments)
+
+    monkeypatch.setattr(predict, "outputs", slow)
+    with ThreadPoolExecutor(2) as two:
+        one, other = two.map(teacher.logits, [task, task])
+    np.testing.assert_array_equal(one, other)
+    assert len(made_by) == 1
 
 
 def test_outputs_that_were_made_from_other_weights_are_refused(teacher):
     task = teacher.tasks()[0]
     teacher.logits(task)
-    (file,) = (teacher.folder / "outputs").iterdir()
+    (file,) = (teacher.folder / "outputs").glob("*.safetensors")
     save_file(load_file(file), file, metadata={"key": "others"})
     with pytest.raises(UserError, match="made from other weights or texts: remove it"):
         teacher.logits(task)
@@ -70,7 +88,7 @@ def test_outputs_that_were_made_from_other_weights_are_refused(teacher):
 def test_damaged_outputs_are_told(teacher):
     task = teacher.tasks()[0]
     teacher.logits(task)
-    (file,) = (teacher.folder / "outputs").iterdir()
+    (file,) = (teacher.folder / "outputs").glob("*.safetensors")
     file.write_bytes(file.read_bytes()[:20])
     with pytest.raises(UserError, match="is damaged .*: remove it"):
         teacher.logits(task)
