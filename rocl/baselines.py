@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 from rocl.data.task import Task
 from rocl.data.text import characters
-from rocl.metrics import DRAWS, fit_thresholds, probabilities, scores
+from rocl.metrics import DRAWS, dev_thresholds, scores
 
 Scores = dict[str, dict[str, float]]
 Said = tuple[dict[str, np.ndarray], np.ndarray | None]  # logits (rows, C) of each held-out split; thresholds (C,)
@@ -54,10 +54,7 @@ def regressed(task: Task) -> Said:
     linear = LogisticRegression(C=10, solver="liblinear", dual=True, tol=0.01, max_iter=1000, random_state=0)
     said = regression(linear, train, task.gold("train"))
     logits = {split: said(vectorizer.transform(texts(task, split)).tocsr()) for split in held_out(task)}
-    thresholds = None
-    if task.kind == "many" and "dev" in logits:
-        thresholds = fit_thresholds(task.gold("dev"), probabilities(logits["dev"], "many"))
-    return logits, thresholds
+    return logits, dev_thresholds(task.gold("dev"), logits["dev"], task.kind) if "dev" in logits else None
 
 
 def words_of_any_script() -> str:

@@ -103,10 +103,8 @@ def judge_rows(task: Task, facts: Mapping) -> Iterator[Finding]:
     if not rows:
         yield True, "no training rows; look at the corpus, and at what cuts it"
     if not splits["dev"]["rows"] and task.metric:
-        yield (
-            True,
-            "no dev rows, by which the best weights are chosen; there may be too few rows (or groups) to draw from",
-        )
+        why = "there may be too few rows (or groups) to draw from"
+        yield True, f"no dev rows, by which the best weights are chosen; {why}"
     if not splits["test"]["rows"]:
         yield False, "no test rows: there will be no test scores"
     for split, of in splits.items():
@@ -120,10 +118,8 @@ def judge_rows(task: Task, facts: Mapping) -> Iterator[Finding]:
             yield False, f"{bare} {split} rows have no label: they teach nothing, and no answer to them is right"
     for split, leaks in facts["leaks"].items():
         if leaks:
-            yield (
-                False,
-                f"{leaks} training texts also stand in {split}; drop_leaks=True takes them out (Task; CHOICES)",
-            )
+            fix = "drop_leaks=True takes them out (Task; CHOICES)"
+            yield False, f"{leaks} training texts also stand in {split}; {fix}"
     if facts["conflicts"]:
         yield False, f"{facts['conflicts']} training texts occur with different labels"
     if (weight := task.columns.get("weight")) is not None and not np.any(weight):
@@ -154,10 +150,8 @@ def judge_rows(task: Task, facts: Mapping) -> Iterator[Finding]:
 
 def judge_tokens(task: Task, packs: Packs, config: Config, tokenizer: tokens.Tokenizer) -> Iterator[Finding]:
     if task.max_length > config.longest:
-        yield (
-            True,
-            f"max_length is {task.max_length}, the encoder has positions for {config.longest}: take that or less",
-        )
+        have = f"max_length is {task.max_length}, the encoder has positions for {config.longest}"
+        yield True, f"{have}: take that or less"
     if tokenizer.size > config.vocabulary:
         sizes = f"the tokenizer has {tokenizer.size} ids, the encoder {config.vocabulary} embeddings"
         yield True, f"{sizes}: they do not belong together; get both from one place"

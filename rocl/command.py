@@ -31,7 +31,7 @@ class Parser(argparse.ArgumentParser):
 def run(main: Callable[[Sequence[str]], None], arguments: Sequence[str] | None = None) -> int:
     """The exit code of a command: a user's mistake is one line and 2, a signal is 130 or 143."""
     interrupts.install()
-    for stream in (sys.stdout, sys.stderr):  # labels and texts hold letters that a terminal may not know
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # labels and texts hold letters that a terminal may not know
         stream.reconfigure(errors="backslashreplace")
     try:
         main(sys.argv[1:] if arguments is None else arguments)

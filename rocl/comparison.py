@@ -1,6 +1,6 @@
 """Every system of a table of lines beside the others: its figures over seeds, and the tests against a named one."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import product
 
 import numpy as np
@@ -50,9 +50,7 @@ def rows_of(
     for name, system in sorted(table.items(), key=lambda item: item[1][0]["seed"] is not None):
         stage = systems is not None and system[0]["seed"] is not None and system[0]["run"] not in systems
         tests = tested(system, table[against], draws) if against and not stage else {}
-        metrics = [
-            metric for metric in system[0]["test"] if "/" not in metric or any(metric in line for line in quoted)
-        ]
+        metrics = [m for m in system[0]["test"] if "/" not in m or any(m in line for line in quoted)]
         rows += [where | summary(name, system, metric) | tests.get(metric, {}) for metric in metrics]
     for metric in significance.MEASURES:
         judge([row for row in rows if row["metric"] == metric and "p_bootstrap" in row])
@@ -99,13 +97,11 @@ def judge(rows: Sequence[Row]) -> None:
     """Enters what holds for all comparisons of a table together."""
     for row, p in zip(rows, significance.holm([row["p_bootstrap"] for row in rows]), strict=True):
         shown = p < 0.05 and abs(row["difference"]) >= row["smallest"]
-        row |= {
-            "p_holm": float(p),
-            "verdict": ("above" if row["difference"] > 0 else "below") if shown else "not shown",
-        }
+        side = "above" if row["difference"] > 0 else "below"
+        row |= {"p_holm": float(p), "verdict": side if shown else "not shown"}
 
 
-def grouped(rows: Sequence[Row], *names: str) -> dict[tuple, list[Row]]:
+def grouped(rows: Iterable[Row], *names: str) -> dict[tuple, list[Row]]:
     """The rows by what stands under these names, in the order of their first."""
     groups: dict[tuple, list[Row]] = {}
     for row in rows:

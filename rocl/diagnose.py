@@ -50,11 +50,10 @@ def decided(run: Path, task: Task) -> dict[str, dict]:
 
 def judged(run: Path, task: Task) -> tuple[list[Row], np.ndarray, np.ndarray, np.ndarray]:
     """A task's held-out rows, and of them gold, decisions (N, C) bool and probabilities (N, C)."""
-    lines, rows = decided(run, task), task.rows(held(task))
-    gold, said = (
-        np.array([[n in lines[r.id][key] for n in task.labels] for r in rows]) for key in ("gold", "predicted")
-    )
-    return rows, gold, said, np.array([[lines[r.id]["probabilities"][n] for n in task.labels] for r in rows])
+    by_id, rows = decided(run, task), task.rows(held(task))
+    lines = [by_id[row.id] for row in rows]
+    gold, said = (np.array([[n in line[key] for n in task.labels] for line in lines]) for key in ("gold", "predicted"))
+    return rows, gold, said, np.array([[line["probabilities"][n] for n in task.labels] for line in lines])
 
 
 def across(subject: Subject) -> list[tuple[Task, Task, list[tuple[str, str]]]]:
@@ -211,9 +210,8 @@ def compared(subject: Subject) -> Iterator[tuple[Task, dict[str, dict], dict[str
         if (subject.other / "predictions" / f"{task.name}-{held(task)}.jsonl").exists():
             one, two = decided(subject.run, task), decided(subject.other, task)
             if [(id, one[id]["gold"]) for id in sorted(one)] != [(id, two[id]["gold"]) for id in sorted(two)]:
-                raise UserError(
-                    f"{task.name} of {subject.other} has other rows or labels: compare runs on the same ones"
-                )
+                have = f"{task.name} of {subject.other} has other rows or labels"
+                raise UserError(f"{have}: compare runs on the same ones")
             yield task, one, two
 
 

@@ -10,8 +10,7 @@ class UserError(Exception):
 
 def nearest(word: str, known: Sequence[str]) -> str | None:
     """The known word that a mistyped one most probably meant."""
-    near = difflib.get_close_matches(word, known, n=1)
-    return near[0] if near else None
+    return next(iter(difflib.get_close_matches(word, known, n=1)), None)
 
 
 def hint(word: str, known: Sequence[str]) -> str:

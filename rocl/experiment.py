@@ -189,9 +189,8 @@ def named(value: Any, where: str) -> Any:
         return {"function": named(value.func, where), **told}
     if isinstance(value, FunctionType | type):
         if "<" in value.__qualname__:
-            raise UserError(
-                f"{where} is {value.__qualname__}: give it a name at the top of a file (or functools.partial)"
-            )
+            fix = "give it a name at the top of a file (or functools.partial)"
+            raise UserError(f"{where} is {value.__qualname__}: {fix}")
         return f"{value.__module__}.{value.__qualname__}"
     if isinstance(value, Mapping):
         return {str(key): named(item, f"{where}.{key}") for key, item in value.items()}
@@ -202,9 +201,8 @@ def named(value: Any, where: str) -> Any:
     if is_dataclass(value):
         told = {f.name: named(getattr(value, f.name), f"{where}.{f.name}") for f in fields(value)}
         return {"type": named(type(value), where), "fields": told}
-    raise UserError(
-        f"{where} is a {type(value).__name__}: a run is told apart by numbers, strings, tasks and functions"
-    )
+    why = "a run is told apart by numbers, strings, tasks and functions"
+    raise UserError(f"{where} is a {type(value).__name__}: {why}")
 
 
 def load(file: Path, scale: Scale) -> Experiment:
@@ -332,9 +330,8 @@ def parser(prog: str, description: str) -> command.Parser:
     """What the commands about an experiment file share: the file, the scale, the seeds and the folder of runs."""
     parser = command.Parser(prog=prog, description=description)
     parser.add_argument("file", type=Path, help="an experiment file, such as experiments/mtkd.py")
-    parser.add_argument(
-        "--scale", choices=[s.value for s in Scale], default="sample", help="how large (default: sample)"
-    )
+    scales = [scale.value for scale in Scale]
+    parser.add_argument("--scale", choices=scales, default="sample", help="how large (default: sample)")
     seeds = parser.add_mutually_exclusive_group()
     seeds.add_argument("--seed", type=int, default=1, help="of weights, order and dropout (default: 1)")
     seeds.add_argument("--seeds", metavar="1-5", help="several, one after the other, in one table")

@@ -30,11 +30,9 @@ def describe(folder: Path, node: Node, tasks: Sequence[Task], model: Model) -> N
     """The record of what is about to be run: values, seed, versions, sources, data statistics."""
     source = node.source.parent
     runs.keep_source(folder, source)
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     record = {"seed": node.seed, "values": node.values, "code": codes(folder, source), "file": node.source.name}
-    record |= {
-        "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
-        "precision": str(model.precision),
-    }
+    record |= {"parameters": trained, "precision": str(model.precision)}
     disk.write_json(folder / "run.json", record | {"environment": runs.environment()})
     disk.write_json(folder / "data.json", {task.name: statistics(task) for task in tasks})
     describe_on_board(folder, node, tasks, disk.read_json(folder / "run.json"))
@@ -84,20 +82,17 @@ def finish(folder: Path, node: Node, tasks: Sequence[Task], model: Model, best: 
     model.load_state_dict(load_file(weights))
     tokenizer = tokens.tokenizer(model.encoder.source)
     names, scores = [task.name for task in tasks if task.kind != "text"], {}
-    for task, dev, test in zip(
-        tasks, *(tables(model, tasks, split, node.out) for split in ("dev", "test")), strict=True
-    ):
+    held_out = [tables(model, tasks, split, node.out) for split in ("dev", "test")]
+    for task, dev, test in zip(tasks, *held_out, strict=True):
+        splits = {split: table for split, table in (("dev", dev), ("test", test)) if len(table)}
         if task.kind == "text":
-            judge, splits = node.experiment.judge, (("dev", dev), ("test", test))
-            judged = {split: judge(model, table) for split, table in splits if judge and len(table)}
-            scores[task.name] = judged
+            judge = node.experiment.judge
+            judged = scores[task.name] = {split: judge(model, table) for split, table in splits.items() if judge}
             log.write(step, {f"test/{task.name}/{n}": v for n, v in judged.get("test", {}).items()})
             continue
         head = model.heads[task.name]
         thresholds, scores[task.name] = None, {}
-        for split, table in (("dev", dev), ("test", test)):
-            if not len(table):
-                continue
+        for split, table in splits.items():
             logits, gold = outputs(model, table, head), table.columns["labels"]
             probable = probabilities(logits, task.kind)
             if split == "dev":
@@ -116,7 +111,7 @@ def finish(folder: Path, node: Node, tasks: Sequence[Task], model: Model, best: 
         disk.write_json(place / "decision.json", decision)
     if not names:  # an encoder, for sentence-transformers too
         write_encoder(folder / "model", model.encoder, tokenizer, max(task.max_length for task in tasks))
-    project(log, step, model, [table for table in tables(model, tasks, "dev", node.out) if len(table)])
+    project(log, step, model, [table for table in held_out[0] if len(table)])
     log.close()
     disk.write_json(folder / "done", {"tasks": names, "scores": scores, "best": best, "sha256": disk.digest(weights)})
     shutil.rmtree(folder / "checkpoints")
@@ -166,6 +161,4 @@ def project(log: runs.Log, step: int, model: Model, dev: Sequence[Table]) -> Non
             [", ".join(row.labels), table.task.name, table.task.language, " ".join(" ".join(row.texts).split())[:200]]
             for row in rows
         ]
-    pictures.projector(
-        log.board, torch.from_numpy(np.concatenate(vectors)), metadata, ["label", "task", "language", "text"], step
-    )
+    pictures.projector(log.board, np.concatenate(vectors), metadata, ["label", "task", "language", "text"], step)

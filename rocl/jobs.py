@@ -3,18 +3,21 @@
 A small encoder gains little from a second thread, and two runs of one thread each do not wait for each other.
 """
 
-import multiprocessing
 import os
 import signal
+import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Thread
 
 import torch
 
-from rocl import command, ranks
+from rocl import interrupts, ranks
 from rocl.errors import UserError
+
+HELPS = "ROCL_HELPS"  # tells a process that it is one of those beside, and the last run of the graph
 
 
 def number() -> int:
@@ -28,36 +31,49 @@ def number() -> int:
 
 
 @contextmanager
-def beside(jobs: int, work: Callable[[Sequence[str]], None], arguments: Sequence[str]) -> Iterator[None]:
-    """Does the work in `jobs` - 1 more processes for as long as the block lasts, the threads shared out among all.
+def beside(helpers: int, arguments: Sequence[str], last: Path) -> Iterator[None]:
+    """Has so many more processes train runs of the graph while the block lasts, each with as many threads as this one.
 
-    They print nothing, and how they end is told nowhere: what one leaves undone the first finds and tries itself.
+    They print nothing. What one leaves undone the first finds and tries itself; of one that was lost it is told.
     """
-    threads = max(1, torch.get_num_threads() // jobs)
-    torch.set_num_threads(threads)
-    spawn = multiprocessing.get_context("spawn")  # a fork would inherit OpenMP's threads, which are not in it
-    helpers = [spawn.Process(target=_help, args=(work, arguments, threads)) for _ in range(jobs - 1)]
-    for helper in helpers:
-        helper.start()
+    line = [sys.executable, "-m", "rocl.train", *arguments]
+    place = os.environ | {HELPS: str(last), "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    nowhere = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    started: list[subprocess.Popen] = []
     try:
+        with interrupts.held():  # a signal finds all of them or none
+            started += (subprocess.Popen(line, env=place, **nowhere) for _ in range(helpers))
         yield
     except BaseException:
-        for helper in helpers:
-            helper.terminate()
+        for helper in started:
+            helper.stdin.close()  # it saves and ends
         raise
     finally:
-        for helper in helpers:
-            helper.join()
+        try:
+            lost = [code for helper in started if (code := helper.wait())]
+        except interrupts.Interrupted:  # asked again: what takes long is not waited for
+            for helper in started:
+                helper.kill()
+            raise
+    if lost:
+        print(f"a process beside this one ended early (code {lost[0]}): its runs were trained here", file=sys.stderr)
 
 
-def _help(work: Callable[[Sequence[str]], None], arguments: Sequence[str], threads: int) -> None:
-    torch.set_num_threads(threads)
-    Thread(target=_end_with_the_first, daemon=True).start()
-    sys.stdout = sys.stderr = open(os.devnull, "w")  # to the last word, a traceback's too
-    sys.exit(command.run(work, arguments))
+def helps(last: Path) -> bool:
+    """Whether this process is one of those beside; UserError if the graph is not what the first process read."""
+    if HELPS not in os.environ:
+        return False
+    if os.environ[HELPS] != str(last):
+        raise UserError(f"{last} is not {os.environ[HELPS]}: the experiment file was changed in between")
+    return True
 
 
-def _end_with_the_first() -> None:
-    """A first process that is killed has no time to say so."""
-    multiprocessing.parent_process().join()
-    os.kill(os.getpid(), signal.SIGTERM)
+def end_with_the_first() -> None:
+    """A process beside another ends when that one does, which may be killed and have no time to say so."""
+
+    def wait() -> None:
+        os.read(0, 1)  # nothing is ever written: it returns when the first process closes the pipe, or is gone
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    if HELPS in os.environ:
+        Thread(target=wait, daemon=True).start()

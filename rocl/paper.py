@@ -68,9 +68,8 @@ def cells(row: Row) -> list[str]:
     compared = [points(row.get("difference"), "+") + interval, *tests, points(row.get("smallest"))]
     seeds = row.get("seeds", "")
     seeds += f" ({row['pairs']} paired)" if seeds and row.get("pairs", 0) not in (0, len(seeds.split())) else ""
-    verdict = row.get("verdict", "") + ", of one seed" * (
-        row.get("verdict") in ("above", "below") and row["pairs"] == 1
-    )
+    verdict = row.get("verdict", "")
+    verdict += ", of one seed" * (verdict in ("above", "below") and row["pairs"] == 1)
     return [titled(row), seeds, *figures, *compared, verdict]
 
 
@@ -126,9 +125,8 @@ def latex_table(scale: str, rows: Sequence[Row]) -> str:
 
 
 def latex_cell(row: Row, highest: float | None) -> str:
-    value = (
-        rf"\textbf{{{points(row['mean'])}}}" if row["mean"] == highest and "quoted" not in row else points(row["mean"])
-    )
+    mean = points(row["mean"])
+    value = rf"\textbf{{{mean}}}" if row["mean"] == highest and "quoted" not in row else mean
     spread = rf"{{\small$\,\pm\,${points(row['deviation'])}}}" if "deviation" in row else ""
     return value + spread + {"above": r"$^{\dagger}$", "below": r"$^{\ddagger}$"}.get(row.get("verdict"), "")
 

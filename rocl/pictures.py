@@ -120,11 +120,7 @@ def hparams(board: "SummaryWriter", values: Mapping[str, object], metrics: Seque
 
 
 def projector(
-    board: "SummaryWriter",
-    vectors: np.ndarray,
-    metadata: Sequence[Sequence[str]],
-    header: Sequence[str],
-    step: int,
+    board: "SummaryWriter", vectors: np.ndarray, metadata: Sequence[Sequence[str]], header: Sequence[str], step: int
 ) -> None:
     """Vectors (N, D) and a row of metadata for each, for TensorBoard's PROJECTOR page.
 
@@ -133,7 +129,7 @@ def projector(
     """
     folder = Path(board.log_dir)
     rows = [[" ".join(str(cell).split()) for cell in row] for row in (header, *metadata)]
-    np.savetxt(folder / "vectors.tsv", np.asarray(vectors), "%.6g", "\t")
+    np.savetxt(folder / "vectors.tsv", vectors, "%.6g", "\t")
     (folder / "metadata.tsv").write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8")
     (folder / "projector_config.pbtxt").write_text(
         f'embeddings {{ tensor_name: "step {step}" tensor_path: "vectors.tsv" metadata_path: "metadata.tsv" }}\n'

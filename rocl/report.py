@@ -33,11 +33,9 @@ HOW = (
 Table = Mapping[str, Sequence[Line]]  # one task: a line a seed of every system
 
 
-def report(done: Sequence[Done], folder: Path, missing: Sequence[Node] = ()) -> str:
-    """The tables of these runs as Markdown, one a task, also written to `folder`/report.md; names `missing` runs."""
-    code = runs.code(done[0].node.source.parent) if done else None
-    text = told(gathered(done), [f"{node.experiment.name} (seed {node.seed})" for node in missing], code)
-    folder.mkdir(parents=True, exist_ok=True)
+def report(done: Sequence[Done], folder: Path) -> str:
+    """The tables of these runs as Markdown, one a task, also written to `folder`/report.md."""
+    text = told(gathered(done), code=runs.code(done[0].node.source.parent) if done else None)
     disk.write(folder / "report.md", text)
     return text
 
@@ -71,10 +69,8 @@ def told(lines: Sequence[Line], missing: Sequence[str] = (), code: str | None = 
         parts += [f"## {task(one)}", table(one, COLUMNS, quoted, code)]
         parts += filter(None, [smallest(one)])
         if any("hamming_loss" in line["test"] for system in one.values() for line in system):
-            parts.append(
-                f"{task(one)} as the REDv2 authors' code counts, at threshold 0.5, to compare with their figures:"
-            )
-            parts.append(table(one, AUTHORS, quoted, code))
+            title = f"{task(one)} as the REDv2 authors' code counts, at threshold 0.5, to compare with their figures:"
+            parts += [title, table(one, AUTHORS, quoted, code)]
     if trained := {(line["run"], line["seed"]): line for line in lines if line.get("seed") is not None}:
         head = ["run", "seed", "best step", "dev", "wall time", "machine"]
         parts += ["## Runs", runs.markdown(head, map(history, trained.values()))]
@@ -133,9 +129,8 @@ def cell(metric: str, scores: Sequence[Mapping[str, float]]) -> str:
     factor, digits = (1 if metric.endswith(("mse", "perplexity", "per_word")) else 100), 1 + metric.endswith("per_word")
     spread = f" ± {factor * np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
     if len(scores) == 1 and f"{metric}/low" in scores[0]:
-        spread = (
-            f" [{factor * scores[0][f'{metric}/low']:.{digits}f}, {factor * scores[0][f'{metric}/high']:.{digits}f}]"
-        )
+        low, high = (factor * scores[0][f"{metric}/{end}"] for end in ("low", "high"))
+        spread = f" [{low:.{digits}f}, {high:.{digits}f}]"
     return f"{factor * np.mean(values):.{digits}f}{spread}"
 
 
@@ -177,9 +172,7 @@ def compared(rows: Sequence[comparison.Row], against: str) -> str:
 
 def made(lines: Sequence[Line]) -> str:
     """How the numbers were made, as checklists for reproducibility ask: runs, seeds, sizes, time, data, versions."""
-    ran = list(
-        {(line["scale"], line["run"], line["seed"]): line for line in lines if line.get("seed") is not None}.values()
-    )
+    ran = {(line["scale"], line["run"], line["seed"]): line for line in lines if line.get("seed") is not None}.values()
     systems = comparison.grouped(ran, "scale", "run").values()
     minutes = sum(line["seconds"] or 0 for line in ran) / 60
     data = {(line["scale"], line["task"], json.dumps(line["corpus"])): line for line in lines if "corpus" in line}
@@ -206,12 +199,8 @@ def made(lines: Sequence[Line]) -> str:
 def training(system: Sequence[Line]) -> list[object]:
     """A system's seeds, size, and means over its runs."""
     first, seconds = system[0], [line["seconds"] for line in system if line["seconds"] is not None]
-    values = [
-        f"{first['parameters']:,}",
-        first["steps"],
-        first["values"].get("batch"),
-        first["values"].get("learning_rate"),
-    ]
+    values = [f"{first['parameters']:,}", first["steps"]]
+    values += [first["values"].get(name) for name in ("batch", "learning_rate")]
     dev = 100 * float(np.mean([line["best"]["score"] for line in system]))
     time = f"{np.mean(seconds):.0f}" if seconds else "not recorded"
     return [first["scale"], first["run"], ", ".join(str(line["seed"]) for line in system), *values, f"{dev:.1f}", time]

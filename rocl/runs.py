@@ -24,6 +24,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ def environment() -> dict[str, Any]:
     return {
         "rocl": rocl.__version__,
         "python": platform.python_version(),
-        **{name: _version(name) for name in packages},
+        **{name: version(name) for name in packages},
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
@@ -111,10 +112,11 @@ def environment() -> dict[str, Any]:
 
 
 def _command() -> str:
-    """The command that runs, as it is typed."""
+    """The command that runs, as it is typed; jobs decide how many threads a run has."""
     file, *arguments = Path(sys.argv[0]), *sys.argv[1:]
     start = ["-m", f"rocl.{file.stem}"] if file.parent.name == "rocl" else [str(file)]
-    return shlex.join(["python", *start, *arguments])
+    jobs = [f"ROCL_JOBS={os.environ['ROCL_JOBS']}"] if "ROCL_JOBS" in os.environ else []
+    return shlex.join([*jobs, "python", *start, *arguments])
 
 
 def _processor() -> str:
@@ -122,12 +124,6 @@ def _processor() -> str:
     file = Path("/proc/cpuinfo")
     names = re.findall(r"^model name\s*: (.*)", file.read_text() if file.exists() else "", re.M)
     return names[0] if names else platform.processor() or platform.machine()
-
-
-def _version(name: str) -> str:
-    from importlib.metadata import version
-
-    return version(name)
 
 
 def _git(*command: str) -> str | None:
@@ -190,15 +186,12 @@ class Log:
         for events in (folder / "tensorboard").glob("events.*.from-*"):  # sessions whose every event is told anew
             if int(events.name.rpartition("-")[2]) >= step and (step or not size):
                 events.unlink()
-        self.board = SummaryWriter(
-            str(folder / "tensorboard"), purge_step=step + 1 if step else None, filename_suffix=f".from-{step}"
-        )
+        purge = step + 1 if step else None
+        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=purge, filename_suffix=f".from-{step}")
 
-    def write(
-        self, step: int, values: Mapping[str, float], clock: Mapping[str, float] | None = None, **facts: Any
-    ) -> None:
+    def write(self, step: int, values: Mapping[str, float], clock: Mapping[str, float] | None = None) -> None:
         """One line; `values` are a function of code, data and seed, `clock` holds what depends on the machine."""
-        self.file.write(json.dumps({"step": step, **facts, **values, "clock": dict(clock or {})}) + "\n")
+        self.file.write(json.dumps({"step": step, **values, "clock": dict(clock or {})}) + "\n")
         for name, value in {**values, **(clock or {})}.items():
             if not DETAIL.search(name):
                 self.board.add_scalar(BY_LABEL.sub(r"label_f1/\1/\2/", name), value, step)

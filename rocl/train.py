@@ -280,24 +280,28 @@ def train(node: Node, done: Mapping[str, Done]) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
+    jobs.end_with_the_first()
     with ranks.joined():
         options, several = parse(arguments), jobs.number()
         with ranks.leading():  # it downloads what is missing, and tokenises
             nodes = graphs(options)
+            last = nodes[-1].folder
+            if jobs.helps(last):
+                walk(nodes)
+                return
             if ranks.rank() == 0:
                 check.check(nodes)
         if options.dry_run:
             rehearse(nodes[-1])
             return print("dry run: every run took a step")
-        with jobs.beside(several, assist, arguments):
+        ours = [run for run in results(nodes) if run.node.experiment.objective]
+        to_do = sum(not over(run) for run in ours)
+        if (at_once := min(several, len(ours))) > 1:  # not by what is to do: a run that goes on keeps its threads
+            torch.set_num_threads(max(1, torch.get_num_threads() // at_once))
+        with jobs.beside(min(several, to_do) - 1, arguments, last):
             trained = [run for run in walk(nodes) if run.node.experiment.objective]
             if ranks.rank() == 0:
-                print(report.report(trained, nodes[-1].folder))
-
-
-def assist(arguments: Sequence[str]) -> None:
-    """What a process beside the first one does: it trains, and reports nothing."""
-    walk(graphs(parse(arguments)))
+                print(report.report(trained, last))
 
 
 def walk(nodes: Sequence[Node]) -> list[Done]:

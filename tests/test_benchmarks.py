@@ -79,7 +79,7 @@ def test_losses_are_timed_and_weighed(capsys):
 def test_no_loss_is_left_out_and_all_run():
     asked = set()
     whole = vars(rocl.losses)
-    names = set(rocl.losses.__all__) - {"ramp", "annealed_scale", "clip"}
+    names = {name for name, value in whole.items() if callable(value)} - {"ramp", "annealed_scale", "clip"}
     with pytest.MonkeyPatch.context() as patch:
         for name in names:
             patch.setattr(

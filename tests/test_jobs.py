@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import tiny
 
-from rocl import disk, jobs, ranks, runs
+from rocl import disk, jobs, ranks, runs, train
 from rocl.errors import UserError
 
 TESTS = Path(__file__).parent
@@ -68,7 +68,9 @@ def test_two_runs_that_wait_for_each_other_come_to_their_end(tmp_path):
     assert first.returncode == 0, err
     by = holders(tmp_path / "runs")
     assert first.pid in by.values() and by["left"] != by["right"]
-    assert "left" in out and "right" in out
+    assert "left" in out and "right" in out and "ended early" not in err
+    records = [disk.read_json(file)["environment"] for file in (tmp_path / "runs").rglob("run.json")]
+    assert len(records) == 2 and all(each["command"].startswith("ROCL_JOBS=2 python") for each in records)
 
 
 def test_a_graph_by_two_jobs_has_the_bits_of_one(tmp_path, monkeypatch):
@@ -119,6 +121,57 @@ def test_what_fails_in_a_helper_is_told_once_by_the_first(tmp_path):
     _, err = first.communicate(timeout=LONGEST)
     assert first.returncode == 1 and err.count("ZeroDivisionError") == 1
     assert len(list((tmp_path / "runs").rglob("done"))) == 1
+
+
+def test_a_helper_that_is_lost_is_told_and_its_run_trained_by_the_first(tmp_path):
+    first = start(pair(tmp_path, 200), jobs=2)
+    while not (tmp_path / "left").exists() or not (tmp_path / "right").exists():
+        assert first.poll() is None
+        time.sleep(0.05)
+    (helper,) = set(holders(tmp_path / "runs").values()) - {first.pid}
+    os.kill(helper, signal.SIGKILL)
+    _, err = first.communicate(timeout=LONGEST)
+    assert first.returncode == 0 and err.count("a process beside this one ended early (code -9)") == 1
+    assert len(list((tmp_path / "runs").rglob("done"))) == 2
+
+
+def test_a_second_signal_does_not_wait_for_a_helper_that_hangs(tmp_path):
+    file = pair(tmp_path, 1_000_000)
+    hang = "    Path(own + '.pid').write_text(str(os.getpid()))\n    time.sleep(600 if 'ROCL_HELPS' in os.environ else 0)\n"
+    text = "import os\n" + file.read_text().replace("    return tiny_mtkd", f"{hang}    return tiny_mtkd")
+    file.write_text(text)
+    first = start(file, jobs=2)
+    while len(pids := [int(each.read_text() or 0) for each in tmp_path.glob("*.pid")]) < 2 or not all(pids):
+        assert first.poll() is None
+        time.sleep(0.05)
+    first.send_signal(signal.SIGINT)
+    time.sleep(1)
+    assert first.poll() is None  # it waits for the step that never ends
+    first.send_signal(signal.SIGINT)
+    assert first.wait(LONGEST) == 130
+    (helper,) = set(pids) - {first.pid}
+    with pytest.raises(ProcessLookupError):
+        while True:
+            os.kill(helper, 0)
+            time.sleep(0.05)
+
+
+def test_a_finished_graph_needs_no_helper(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TINY_ENCODER", str(tmp_path / "encoder"))
+    tiny.checkpoint(tmp_path / "encoder")
+    line = [str(TESTS / "tiny_mtkd.py"), "--out", str(tmp_path / "runs")]
+    train.main(line)
+    monkeypatch.setattr(jobs.subprocess, "Popen", None)
+    monkeypatch.setenv("ROCL_JOBS", "8")
+    train.main(line)
+    assert "student" in capsys.readouterr().out
+
+
+def test_a_helper_of_another_graph_is_refused(monkeypatch):
+    monkeypatch.setenv("ROCL_HELPS", "runs/sample/pair-00000000/seed-1")
+    with pytest.raises(UserError, match="pair-1.* was changed in between"):
+        jobs.helps(Path("runs/sample/pair-11111111/seed-1"))
+    assert jobs.helps(Path("runs/sample/pair-00000000/seed-1"))
 
 
 @pytest.mark.parametrize("said", ["0", "two", "-1", "1.5", ""])

@@ -3,11 +3,11 @@
 import json
 import os
 import signal
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from forks import forked
 
 from rocl import command, disk, finish, interrupts, predict, runs, train
 from rocl.data import tokens
@@ -21,17 +21,12 @@ def start(out: Path) -> int:
 
 def in_child(action) -> int:
     """The wait status of a forked child that does this: a kill must not end the tests."""
-    pid = os.fork()
-    if pid == 0:
-        code = 70
-        try:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            code = action()
-        except BaseException:
-            sys.excepthook(*sys.exc_info())
-        finally:  # whatever happens, this is no second pytest
-            os._exit(code)
-    return os.waitpid(pid, 0)[1]
+
+    def silent() -> int:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return action()
+
+    return os.waitpid(forked(silent), 0)[1]
 
 
 def outcome(out: Path) -> dict[str, str]:
@@ -137,8 +132,9 @@ def test_a_signal_outside_the_loop_ends_at_once(monkeypatch):
 
 def test_two_processes_share_a_graph_and_one_goes_on_alone(tmp_path, whole, capfd):
     """The second finds the first in the middle of a run, takes another, and when the first is killed its run too."""
-    first, begun = os.fork(), tmp_path / "begun"
-    if first == 0:
+    begun = tmp_path / "begun"
+
+    def waits() -> int:
         original = train.backward
 
         def stuck(*arguments):
@@ -148,10 +144,10 @@ def test_two_processes_share_a_graph_and_one_goes_on_alone(tmp_path, whole, capf
             return original(*arguments)
 
         train.backward = stuck
-        try:
-            start(tmp_path)
-        finally:
-            os._exit(70)
+        start(tmp_path)
+        return 70
+
+    first = forked(waits)
     while not begun.exists():
         assert os.waitpid(first, os.WNOHANG) == (0, 0)
         time.sleep(0.05)

@@ -17,6 +17,7 @@ import test_openings
 import tiny
 import torch
 import torch.distributed as dist
+from forks import forked
 from test_kill import outcome as graph_outcome
 from test_train import all_tokens, by_group, by_row, made, outcome, run
 
@@ -39,22 +40,17 @@ def in_ranks(world: int, action, enter=ranks.joined) -> list[int]:
     """
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     store.set("answered", "")  # its own connection is made
-    pids, (all_forked, go) = [], os.pipe()
-    for rank in range(world):
-        if pid := os.fork():
-            pids.append(pid)
-            continue
+    all_forked, go = os.pipe()
+
+    def ranked(rank: int) -> int:
         place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world}
         place |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": store.port, "TORCHELASTIC_USE_AGENT_STORE": True}
         os.environ.update({name: str(value) for name, value in place.items()})
-        code = 70
-        try:
-            signal.alarm(LONGEST)
-            os.close(go)
-            os.read(all_forked, 1)
-            code = in_group(action, enter)
-        finally:  # whatever happens, this is no second pytest
-            os._exit(code)
+        os.close(go)
+        os.read(all_forked, 1)
+        return in_group(action, enter)
+
+    pids = [forked(partial(ranked, rank), LONGEST) for rank in range(world)]
     os.close(go)
     os.close(all_forked)
     return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]

@@ -45,26 +45,21 @@ class Corpus:
     @cached_property
     def splits(self) -> Splits:
         splits = self.read({file.name: download.fetch(file) for file in self.files})
-        known, ids = set(self.labels), set()
+        known, ids, names = set(self.labels), set(), ", ".join(self.labels)
         if len(known) < len(self.labels):
-            raise UserError(f"{self.name}: a label is declared twice: {', '.join(self.labels)}")
+            raise UserError(f"{self.name}: a label is declared twice: {names}")
         for split, rows in splits.items():
             for number, row in enumerate(rows, 1):
                 if row.id in ids:
                     raise UserError(f"{self.name}: {split} row {number} has the id {row.id} of another row")
                 ids.add(row.id)
+                where = f"{self.name}: {split} row {number} (id {row.id})"
                 if not row.texts:
-                    raise UserError(f"{self.name}: {split} row {number} (id {row.id}) has no text")
+                    raise UserError(f"{where} has no text")
                 if strange := [label for label in row.labels if label not in known]:
-                    raise UserError(
-                        f"{self.name}: {split} row {number} (id {row.id}) has the label {strange[0]!r}, "
-                        f"which is not one of {', '.join(self.labels)}"
-                    )
+                    raise UserError(f"{where} has the label {strange[0]!r}, which is not one of {names}")
                 if self.kind == "one" and len(row.labels) > 1:
-                    raise UserError(
-                        f"{self.name}: {split} row {number} (id {row.id}) has {len(row.labels)} labels, "
-                        'but the corpus is of kind "one"'
-                    )
+                    raise UserError(f'{where} has {len(row.labels)} labels, but the corpus is of kind "one"')
         return splits
 
     @cached_property

@@ -105,9 +105,8 @@ def twin(corpus: Corpus, language: str) -> Corpus:
     splits = {}
     for split, rows in corpus.splits.items():
         if empty := [row.id for row in rows if not _twin(row)]:
-            raise UserError(
-                f"{corpus.name}: {split} row {empty[0]} has no twin: name its column, twin=..., and fill it"
-            )
+            have = f"{corpus.name}: {split} row {empty[0]} has no twin"
+            raise UserError(f"{have}: name its column, twin=..., and fill it")
         splits[split] = [replace(row, texts=_twin(row), extra={}) for row in rows]
     note = f"the twins of {corpus.name}"
     return replace(corpus, name=f"{corpus.name}-twin", language=language, note=note, read=partial(_given, splits))
@@ -203,13 +202,12 @@ def _row(path: Path, default: str, many: bool, separator: str, number: int, reco
         raise bad(path, number, "the text is empty or no text: fill it, or remove the row")
     if many and isinstance(labels, str | list):
         labels = _listed(labels, separator) if isinstance(labels, str) else labels
-        labels = [str(name) if isinstance(name, int) else name for name in labels]
-        labels = [_plain(name) if isinstance(name, str) else name for name in labels]
+        labels = [_plain(str(name)) if isinstance(name, str | int) else name for name in labels]
         labels = [name for name in labels if name != ""]
     elif not many:
         if isinstance(labels, str) and labels.lstrip().startswith('["'):
             raise bad(path, number, "the label is a JSON list: say many=True")
-        labels = [_plain(labels) if isinstance(labels, str) else str(labels) if isinstance(labels, int) else labels]
+        labels = [_plain(str(labels)) if isinstance(labels, str | int) else labels]
     if not isinstance(labels, list) or not all(isinstance(label, str) and label for label in labels):
         fix = 'write names or a JSON list, ["a", "b"]' if many else "fill it, or remove the row; or say many=True"
         raise bad(path, number, f"the label is no name: {fix}")

@@ -21,9 +21,8 @@ def shared(task: Task, other: Task, names: Mapping[str, str]) -> Task:
     `known` (rows, C), 1 where a row says whether it has the label, which of the other's rows are those in `names` alone
     (see `losses.classify`); and `domain` (rows,), 1 for the other's rows. Columns that both have are put together.
     """
-    if strange := [name for name in names if name not in other.labels] or [
-        name for name in names.values() if name not in task.labels
-    ]:
+    strange = [n for n in names if n not in other.labels] + [n for n in names.values() if n not in task.labels]
+    if strange:
         raise UserError(f"{task.name}: {strange[0]!r} is no label of {other.name} or {task.name}: correct the names")
     own, theirs, kept = list(task.rows("train")), other.rows("train"), []
     held_out = {folded(row) for split in ("dev", "test") for row in task.rows(split) if task.drop_leaks}
@@ -52,9 +51,8 @@ def shared(task: Task, other: Task, names: Mapping[str, str]) -> Task:
         files=(),
         read=lambda _: splits,
     )
-    return replace(
-        task, corpus=corpus, cuts=(), drop_leaks=False, columns={**columns, "known": known, "domain": domain}
-    )
+    columns |= {"known": known, "domain": domain}
+    return replace(task, corpus=corpus, cuts=(), drop_leaks=False, columns=columns)
 
 
 def unlabelled(task: Task, name: str) -> Task:

@@ -97,11 +97,9 @@ def columns(
 def quoted(path: Path, count: int = 0, separator: str = ",") -> Iterator[tuple[int, list[str]]]:
     """(row number, fields) of a comma-separated file, fields quoted or not; 0 means as many as the first row has. Empty
     lines are no rows."""
-    number = 0
+    rows, number = csv.reader(io.StringIO(text(path), newline=""), strict=True, delimiter=separator), 0
     try:
-        for number, fields in enumerate(
-            csv.reader(io.StringIO(text(path), newline=""), strict=True, delimiter=separator), 1
-        ):
+        for number, fields in enumerate(rows, 1):
             count = count or len(fields)
             if fields and len(fields) != count:
                 fix = 'put fields that hold the separator between "quotes"'

@@ -51,14 +51,10 @@ def draw_groups(
 
     A group's stratum and luck are those of its first row.
     """
-    keys = [group(row) for row in rows]
+    groups = {row.id: group(row) for row in rows}
     firsts: dict[Hashable, Row] = {}
-    for key, row in zip(keys, rows, strict=True):
-        firsts.setdefault(key, row)
+    for row in rows:
+        firsts.setdefault(groups[row.id], row)
     chosen, _ = draw(list(firsts.values()), round(share * len(firsts)), stratum, seed, luck=luck)
-    drawn = {row.id for row in chosen}
-    inside = {key for key, row in firsts.items() if row.id in drawn}
-    sides: tuple[list[Row], list[Row]] = ([], [])
-    for key, row in zip(keys, rows, strict=True):
-        sides[key not in inside].append(row)
-    return sides
+    inside = {groups[row.id] for row in chosen}
+    return [row for row in rows if groups[row.id] in inside], [row for row in rows if groups[row.id] not in inside]

@@ -20,6 +20,7 @@ def statistics(task: Task) -> dict[str, Any]:
     """
     splits = {split: task.rows(split) for split in task.corpus.splits}
     texts = {split: [folded(row) for row in rows] for split, rows in splits.items()}
+    held_out = {split: set(of_split) for split, of_split in texts.items() if split != "train"}
     train, labels = texts.get("train", []), {}
     for text, row in zip(train, splits.get("train", []), strict=True):
         labels.setdefault(text, set()).add(frozenset(row.labels))
@@ -33,13 +34,9 @@ def statistics(task: Task) -> dict[str, Any]:
         "splits": {split: _split(rows, texts[split], task.labels) for split, rows in splits.items()},
         "duplicates": len(train) - len(set(train)),
         "conflicts": sum(len(sets) > 1 for sets in labels.values()),
-        "leaks": {split: sum(text in set_ for text in train) for split, set_ in _held_out(texts)},
+        "leaks": {split: sum(text in set_ for text in train) for split, set_ in held_out.items()},
         "drop_leaks": task.drop_leaks,
     }
-
-
-def _held_out(texts: dict[str, list[str]]) -> list[tuple[str, set[str]]]:
-    return [(split, set(of_split)) for split, of_split in texts.items() if split != "train"]
 
 
 def _split(rows: Sequence[Row], texts: Sequence[str], labels: Sequence[str]) -> dict[str, Any]:

@@ -7,28 +7,3 @@ from rocl.losses.contrastive import info_nce, momentum_contrast, supervised_cont
 from rocl.losses.distillation import anneal, annealed_scale, distil, jafari, match_logits, soften
 from rocl.losses.language import approach, masked_language
 from rocl.losses.tasks import pcgrad, summed, uncertain
-
-__all__ = [
-    "anneal",
-    "annealed_scale",
-    "approach",
-    "classify",
-    "clip",
-    "disagreement",
-    "distil",
-    "info_nce",
-    "jafari",
-    "masked_language",
-    "match_logits",
-    "momentum_contrast",
-    "pcgrad",
-    "ramp",
-    "reverse",
-    "slope_penalty",
-    "smooth",
-    "soften",
-    "summed",
-    "supervised_contrastive",
-    "uncertain",
-    "wasserstein",
-]
