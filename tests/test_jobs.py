@@ -137,7 +137,7 @@ def test_a_helper_that_is_lost_is_told_and_its_run_trained_by_the_first(tmp_path
 
 def test_a_second_signal_does_not_wait_for_a_helper_that_hangs(tmp_path):
     file = pair(tmp_path, 1_000_000)
-    hang = "    Path(own + '.pid').write_text(str(os.getpid()))\n    time.sleep(600 if 'ROCL_HELPS' in os.environ else 0)\n"
+    hang = "    Path(own + '.pid').write_text(str(os.getpid()))\n    time.sleep(600 * ('ROCL_HELPS' in os.environ))\n"
     text = "import os\n" + file.read_text().replace("    return tiny_mtkd", f"{hang}    return tiny_mtkd")
     file.write_text(text)
     first = start(file, jobs=2)
