@@ -2,10 +2,10 @@
 
 The English twin is learned with its labels; beside it stand the Romanian training texts without theirs. A head learns
 to tell the languages apart and its gradient is reversed before the encoder. Then the Romanian task is learned as usual.
-With `reversal` -1 the head is a help instead of an opponent: the encoder learns to tell the languages apart. A critic
-(ADAN, Chen et al. 2018, 1606.01614) does not guess the language but measures how far the two are apart; its slope is
-bounded by clipping its weights, or by a penalty. All take as many texts of either language, and beside them stands the
-same stage in which nothing is asked of the Romanian texts.
+With `reversal` below 0 the head is a help instead of an opponent: the encoder learns to tell the languages apart. A
+critic (ADAN, Chen et al. 2018, 1606.01614) does not guess the language but measures how far the two are apart; its
+slope is bounded by clipping its weights, or by a penalty. All take as many texts of either language, and beside them
+stands the same stage in which nothing is asked of the Romanian texts.
 """
 
 from dataclasses import replace
@@ -23,6 +23,8 @@ from rocl.data.task import Task, column
 from rocl.experiment import Experiment, Inner, Scale
 from rocl.losses import classify, clip, ramp, reverse, slope_penalty, wasserstein
 from rocl.models.heads import Model, first, mlp
+
+REVERSAL = 0.03  # at the end; at 1 English is not learned, at 0.1 Romanian vectors are emptied (LOG.md, 2026-11-22)
 
 
 def by_language(done, *, tasks: list[Task]) -> list[Task]:
@@ -55,7 +57,7 @@ def labels(model, encoded, batch) -> dict:
     return {"cross_entropy": cross_entropy(model.heads[batch.task](encoded), batch)}
 
 
-def misled(model, encoded, batch, progress, *, weight: float = 1.0, reversal: float = 1.0):
+def misled(model, encoded, batch, progress, *, weight: float = 1.0, reversal: float = REVERSAL):
     """With `weight` 0 Romanian texts only take places in the steps; with `reversal` 0 the head learns, the encoder
     does not care."""
     turned = encoded._replace(tokens=reverse(encoded.tokens, reversal * ramp(progress)))
@@ -101,7 +103,7 @@ def english(scale: Scale, part: str, name: str, **changes) -> Experiment:
         name=name,
         tasks=partial(by_language, tasks=[twin, unlabelled(task, f"{part}-text")]),
         model=partial(with_language, start=base.model),
-        objective=misled,
+        objective=partial(misled, reversal=REVERSAL),
         sampling=partial(proportional, exponent=0.0),
     )
     return replace(base, **values | changes)
@@ -124,7 +126,7 @@ def penalised(scale: Scale, part: str) -> Experiment:
 
 
 def cooperative(scale: Scale, part: str) -> Experiment:
-    before = english(scale, part, f"{part}-en-cooperative", objective=partial(misled, reversal=-1.0))
+    before = english(scale, part, f"{part}-en-cooperative", objective=partial(misled, reversal=-REVERSAL))
     return then(scale, setting(scale).romanian[part], before)
 
 

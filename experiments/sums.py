@@ -18,9 +18,9 @@ def all_of_them(done, *, languages: list[Task], translations: list[Task]) -> lis
     return [*adversarial.by_language(done, tasks=languages), *translations]
 
 
-def objective(model, encoded, batch, progress):
+def objective(model, encoded, batch, progress, *, reversal: float):
     if "language" in batch.columns:
-        return adversarial.misled(model, encoded, batch, progress)
+        return adversarial.misled(model, encoded, batch, progress, reversal=reversal)
     return pairs.finding(model, encoded, batch, progress)
 
 
@@ -34,7 +34,7 @@ def summed(scale: Scale, part: str) -> Experiment:
         part,
         f"{part}-en-sum",
         tasks=partial(all_of_them, languages=languages, translations=translations),
-        objective=objective,
+        objective=partial(objective, reversal=adversarial.REVERSAL),
         judge=pairs.judge,
         together=first_tokens,
         sampling=partial(proportional, exponent=1.0),
