@@ -16,7 +16,7 @@ from rocl.data.tokens import Packed
 from rocl.experiment import Experiment
 from rocl.models.encoder import Config, Encoder
 from rocl.models.heads import Model, classification_head
-from rocl.predict import device, precision
+from rocl.predict import ready
 from rocl.step import State, backward
 
 # Tokens a text in MiniLM's pieces, cut to 512: quantiles of REDv2, LaRoSeDa and MOROCO.
@@ -71,9 +71,7 @@ def model(config: Config, tables: Sequence[batches.Table]) -> Model:
     torch.manual_seed(0)
     encoder = Encoder(config)
     heads = {table.task.name: classification_head(encoder, len(table.task.labels)) for table in tables}
-    made = Model(encoder, heads).to(device())
-    made.precision = precision(made.device, config.width)
-    return made
+    return ready(Model(encoder, heads))
 
 
 def learner(config: Config, tables: Sequence[batches.Table]) -> Callable[..., int]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import requests
-from filelock import FileLock
 from tqdm import tqdm
 from urllib3.exceptions import HTTPError  # what requests lets through while a body is read
 
@@ -106,9 +105,8 @@ def _download(file: File, path: Path) -> None:
     """Bring a file into place: never a part of it under its own name, and by one process at a time."""
     partial, validator = (path.with_name(path.name + end) for end in (".incomplete", ".etag"))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_name(path.name + ".lock")):
-            if path.exists():  # another process was faster
+        with disk.missing(path) as missing:
+            if not missing:  # another process was faster
                 return
             _stream(file, partial, validator)
             validator.unlink(missing_ok=True)

@@ -103,7 +103,7 @@ class Done:
             raise UserError(f"{path} is damaged ({error}): remove it to have it made again") from error
 
     def _predict(self, task: Task, split: str, head: str | None, path: Path, key: str) -> None:
-        model = self._ready()
+        model = ready(self.model())
         if head is not None and head not in model.heads:
             names = list(model.heads)
             raise UserError(f"{self.folder} has no head {head!r}, only {', '.join(names)}{hint(head, names)}")
@@ -111,12 +111,6 @@ class Done:
         said = outputs(model, tables(model, [task], split, self.node.out)[0], function)
         with disk.whole(path) as part:
             save_file({"outputs": said}, part, metadata={"key": key})  # one entry: several come in any order
-
-    def _ready(self) -> Model:
-        """The model on the device where it is quickest."""
-        model = self.model().to(device())
-        model.precision = precision(model.device, model.encoder.config.width)
-        return model
 
     def rewrite(self, task: Task, guess: Callable, *, copies: int = 1, share: float = 0.15, likely: int = 10) -> Path:
         """A file of the task's training texts with some words replaced by what this masked language model guesses in
@@ -130,7 +124,7 @@ class Done:
         with disk.missing(path) as missing:
             if missing:
                 options = {"copies": copies, "share": share, "likely": likely, "max_length": task.max_length}
-                made = rewritten(self._ready(), rows, guess, **options)
+                made = rewritten(ready(self.model()), rows, guess, **options)
                 disk.write(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in made))
         return path
 
@@ -166,6 +160,12 @@ def precision(device: torch.device, width: int) -> torch.dtype:
     return torch.bfloat16 if width >= 256 and torch.cpu._is_amx_tile_supported() else torch.float32
 
 
+def ready(model: Model) -> Model:
+    """The model on the device where it is quickest, in the precision that it computes fastest in there."""
+    model.to(device()).precision = precision(device(), model.encoder.config.width)
+    return model
+
+
 class Classifier:
     """A finished run on new texts, from its Hugging Face folders alone: one encoder, and a head for each task."""
 
@@ -176,8 +176,7 @@ class Classifier:
         folders = [model_folder(run, name, names) for name in names]
         encoder, head = checkpoints.read_classifier(folders[0])
         heads = [head, *(checkpoints.read_head(folder, encoder) for folder in folders[1:])]
-        self.model = Model(encoder, dict(zip(names, heads, strict=True))).to(device())
-        self.model.precision = precision(device(), encoder.config.width)
+        self.model = ready(Model(encoder, dict(zip(names, heads, strict=True))))
         self.decisions = [disk.read_json(folder / "decision.json") for folder in folders]
         self.tokenizer = tokens.tokenizer(encoder.source)
         self.texts = self.cut = 0  # how many it was given, and how many of them were longer than a task reads

@@ -23,7 +23,7 @@ from rocl.errors import UserError, hint
 from rocl.experiment import Experiment, Node, Scale, graph, load, within
 from rocl.models import checkpoints
 from rocl.models.heads import Encoded, Model, first, mean, outputs
-from rocl.predict import Classifier, device, finished, precision, results
+from rocl.predict import Classifier, finished, ready, results
 
 ROWS = 1000  # encoded of a task's held-out texts, of a language's training texts and of a set of translations
 GRAPH = "the tasks of the run and of all it needed"
@@ -142,8 +142,7 @@ def opened(run: Path, nodes: Sequence[Node], options: Namespace) -> Subject:
         classifier = Classifier(run)
         model, tokenizer, decisions = classifier.model, classifier.tokenizer, classifier.decisions
     else:
-        model, decisions = Model(checkpoints.read(run / "model"), {}).to(device()), []
-        model.precision = precision(device(), model.encoder.config.width)
+        model, decisions = ready(Model(checkpoints.read(run / "model"), {})), []
         tokenizer = tokens.tokenizer(model.encoder.source)
     tasks, kept, heard = within(nodes[-1].experiment, Task), {}, set()
     wanted = {name: record[name]["digest"] for name in learned}

@@ -28,7 +28,7 @@ from rocl.experiment import Experiment, Node, changed, graph, graphs, parsed, pa
 from rocl.interrupts import Interrupted, held
 from rocl.models import checkpoints
 from rocl.models.heads import Model
-from rocl.predict import Done, device, outputs, precision, results, tables
+from rocl.predict import Done, outputs, ready, results, tables
 from rocl.step import State, backward, random_state, set_random_state
 
 REHEARSED = 64  # rows of a split in a dry run
@@ -262,9 +262,8 @@ def train(node: Node, done: Mapping[str, Done]) -> None:
     with ranks.leading():  # what it makes on disk on the way: tokens, soft labels
         tasks = list(experiment.tasks(done) if callable(experiment.tasks) else experiment.tasks)
         torch.manual_seed(node.seed)
-        model = experiment.model(tasks, done).to(device())
+        model = ready(experiment.model(tasks, done))
         rows = [tables(model, tasks, split, node.out) for split in ("train", "dev")]
-    model.precision = precision(model.device, model.encoder.config.width)
     for task in [task for task in tasks if task.kind != "text"]:
         if task.name not in model.heads:
             raise UserError(f"{experiment.name}: the model has no head called {task.name}, as the task is; add it")
@@ -286,11 +285,12 @@ def main(arguments: Sequence[str]) -> None:
         with ranks.leading():  # it downloads what is missing, and tokenises
             nodes = graphs(options)
             last = nodes[-1].folder
-            if jobs.helps(last):
-                walk(nodes)
-                return
-            if ranks.rank() == 0:
+            helps = jobs.helps(last)
+            if ranks.rank() == 0 and not helps:
                 check.check(nodes)
+        if helps:
+            walk(nodes)
+            return
         if options.dry_run:
             rehearse(nodes[-1])
             return print("dry run: every run took a step")

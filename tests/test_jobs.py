@@ -62,6 +62,16 @@ def holders(out: Path) -> dict[str, int]:
     return {file.parts[-3].split("-")[0]: int(file.read_text()) for file in out.rglob("lock.pid")}
 
 
+def helper_of(first: subprocess.Popen, folder: Path) -> int:
+    """The process id of the helper, once it and the first are in the middle of their runs."""
+    until = time.monotonic() + LONGEST
+    while not (folder / "left").exists() or not (folder / "right").exists():
+        assert first.poll() is None and time.monotonic() < until
+        time.sleep(0.05)
+    (helper,) = set(holders(folder / "runs").values()) - {first.pid}
+    return helper
+
+
 def test_two_runs_that_wait_for_each_other_come_to_their_end(tmp_path):
     first = start(pair(tmp_path, 3), jobs=2)
     out, err = first.communicate(timeout=LONGEST)
@@ -92,14 +102,11 @@ def test_a_graph_by_two_jobs_has_the_bits_of_one(tmp_path, monkeypatch):
 def test_helpers_end_with_the_first_and_leave_a_checkpoint(tmp_path, number, code):
     out = tmp_path / "runs"
     first = start(pair(tmp_path, 1_000_000), jobs=2, start_new_session=True)
-    until = time.monotonic() + LONGEST
-    while not (tmp_path / "left").exists() or not (tmp_path / "right").exists():
-        assert first.poll() is None and time.monotonic() < until
-        time.sleep(0.05)
+    helper = helper_of(first, tmp_path)
     time.sleep(0.2)  # some steps
-    (helper,) = set(holders(out).values()) - {first.pid}
     first.send_signal(number)  # to it alone
     assert first.wait(LONGEST) == code
+    until = time.monotonic() + LONGEST
     (folder,) = [f.parent for f in out.rglob("lock.pid") if int(f.read_text()) == helper]
     while True:
         try:
@@ -125,11 +132,7 @@ def test_what_fails_in_a_helper_is_told_once_by_the_first(tmp_path):
 
 def test_a_helper_that_is_lost_is_told_and_its_run_trained_by_the_first(tmp_path):
     first = start(pair(tmp_path, 200), jobs=2)
-    while not (tmp_path / "left").exists() or not (tmp_path / "right").exists():
-        assert first.poll() is None
-        time.sleep(0.05)
-    (helper,) = set(holders(tmp_path / "runs").values()) - {first.pid}
-    os.kill(helper, signal.SIGKILL)
+    os.kill(helper_of(first, tmp_path), signal.SIGKILL)
     _, err = first.communicate(timeout=LONGEST)
     assert first.returncode == 0 and err.count("a process beside this one ended early (code -9)") == 1
     assert len(list((tmp_path / "runs").rglob("done"))) == 2
@@ -137,21 +140,20 @@ def test_a_helper_that_is_lost_is_told_and_its_run_trained_by_the_first(tmp_path
 
 def test_a_second_signal_does_not_wait_for_a_helper_that_hangs(tmp_path):
     file = pair(tmp_path, 1_000_000)
-    hang = "    Path(own + '.pid').write_text(str(os.getpid()))\n    time.sleep(600 * ('ROCL_HELPS' in os.environ))\n"
+    hang = "    time.sleep(600 * ('ROCL_HELPS' in os.environ))\n"
     text = "import os\n" + file.read_text().replace("    return tiny_mtkd", f"{hang}    return tiny_mtkd")
     file.write_text(text)
     first = start(file, jobs=2)
-    while len(pids := [int(each.read_text() or 0) for each in tmp_path.glob("*.pid")]) < 2 or not all(pids):
-        assert first.poll() is None
-        time.sleep(0.05)
+    helper = helper_of(first, tmp_path)
+    time.sleep(0.2)  # it sleeps
     first.send_signal(signal.SIGINT)
     time.sleep(1)
     assert first.poll() is None  # it waits for the step that never ends
     first.send_signal(signal.SIGINT)
     assert first.wait(LONGEST) == 130
-    (helper,) = set(pids) - {first.pid}
+    until = time.monotonic() + LONGEST
     with pytest.raises(ProcessLookupError):
-        while True:
+        while time.monotonic() < until:
             os.kill(helper, 0)
             time.sleep(0.05)
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from test_train import made, run
 
-from rocl import command, disk, predict, train
+from rocl import command, disk, predict
 
 CLI = [sys.executable, "-m", "rocl.predict"]
 
@@ -19,8 +19,7 @@ CLI = [sys.executable, "-m", "rocl.predict"]
 @pytest.fixture(scope="module")
 def float32():
     with pytest.MonkeyPatch.context() as patch:
-        for module in (predict, train):
-            patch.setattr(module, "precision", lambda *_: torch.float32)
+        patch.setattr(predict, "precision", lambda *_: torch.float32)
         yield
 
 
