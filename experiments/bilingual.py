@@ -49,9 +49,9 @@ from rocl.models.encoder import Encoder
 from rocl.models.heads import MaskedLanguage, Model, first, outputs, owners, texts
 from rocl.models.transplant import factorised, layers_kept, scaled, transplant
 
-SIZE = {Scale.SAMPLE: 2_000, Scale.SMALL: 20_000, Scale.PAPER: 30_000}  # pieces
-PASSES = {Scale.SAMPLE: 2, Scale.SMALL: 4, Scale.PAPER: 10}
-TINY_SIZE = {Scale.SAMPLE: 1_500, Scale.SMALL: 12_000, Scale.PAPER: 12_000}  # pieces
+SIZE = {Scale.SAMPLE: 2_000, Scale.TINY: 12_000, Scale.SMALL: 20_000, Scale.PAPER: 30_000}  # pieces
+PASSES = {Scale.SAMPLE: 2, Scale.TINY: 4, Scale.SMALL: 4, Scale.PAPER: 10}
+TINY_SIZE = {Scale.SAMPLE: 1_500, Scale.TINY: 12_000, Scale.SMALL: 12_000, Scale.PAPER: 12_000}  # pieces
 LONGEST = 128  # tokens of a text
 NARROW = 96  # width of the tiny encoder's embeddings: with two layers of 384, 9.6 MB in float16
 

@@ -41,13 +41,22 @@ def weighted(model, encoded, batch, progress, *, names: tuple[str, ...]):
     return {"weighted": uncertain(loss, model.heads["variances"](names.index(batch.task)))}
 
 
+def watched(scale: Scale) -> Experiment:
+    """The tasks together, with the gradients of each by itself looked at."""
+    return replace(jointly(scale, PARTS), name="multitask-watched", combine=summed)
+
+
+def projected(scale: Scale) -> Experiment:
+    return replace(jointly(scale, PARTS), name="multitask-pcgrad", combine=pcgrad)
+
+
 def experiment(scale: Scale) -> Experiment:
     plain = jointly(scale, PARTS)
     model, objective = partial(with_variances, start=plain.model), partial(weighted, names=PARTS)
     systems = [
         plain,
-        replace(plain, name="multitask-watched", combine=summed),
-        replace(plain, name="multitask-pcgrad", combine=pcgrad),
+        watched(scale),
+        projected(scale),
         replace(plain, name="multitask-uncertain", model=model, objective=objective),
         replace(plain, name="multitask-annealed", sampling=partial(proportional, exponent=1.0, last=0.2)),
     ]

@@ -38,6 +38,7 @@ class Scale(Enum):
     """How large an experiment is; what stands behind each scale is said in experiments/scales.py."""
 
     SAMPLE = "sample"
+    TINY = "tiny"
     SMALL = "small"
     PAPER = "paper"
 

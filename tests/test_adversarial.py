@@ -1,13 +1,28 @@
-"""Reversal changes gradients and nothing else, its ramp is the published one, and the critic measures a distance."""
+"""Proves that reversal changes gradients and nothing else and that its ramp is the published one; that the stage that
+uses it leaves less of the language in an encoder; and that the critic measures a distance."""
 
+import random
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from tiny import WORDS, checkpoint
 from torch.testing import assert_close
 
-from experiments import adversarial
+from experiments import adversarial, encoders
+from experiments.scales import PARTS, setting
+from experiments.single import classifiers
+from rocl import train
+from rocl.data.corpus import Corpus, Row
+from rocl.data.task import Task
+from rocl.experiment import Scale, graph
 from rocl.losses import clip, ramp, reverse, slope_penalty, wasserstein
+from rocl.models.heads import first, outputs
+from rocl.predict import Done
+from rocl.probes import language_probe
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.3, 1.0, 2.5])
@@ -73,3 +88,60 @@ def test_the_slope_penalty_of_a_line_is_known():
     assert_close(penalty.item(), 16.0)  # (5 - 1)^2
     penalty.backward()
     assert_close(weight.grad, 8 * torch.tensor([0.6, 0.8]))  # 2 (5 - 1) times the direction of the weight
+
+
+def of_language(language: str, words: list[str]) -> Task:
+    """Texts of two common words and one of these, which is the language's for a label."""
+
+    def read(paths) -> dict[str, list[Row]]:
+        draw, splits = random.Random(language), {}
+        for split, count in (("train", 400), ("dev", 100), ("test", 100)):
+            splits[split] = []
+            for number in range(count):
+                label = draw.randrange(3)
+                text = draw.choices(WORDS[6:], k=2) + [words[label]]
+                draw.shuffle(text)
+                splits[split].append(Row(f"{split}-{number}", (" ".join(text),), ("abc"[label],)))
+        return splits
+
+    corpus = Corpus(name=f"tiny-{language}", language=language, labels=tuple("abc"), kind="one", licence="", read=read)
+    return Task(name=f"tiny-{language}", corpus=corpus, max_length=16)
+
+
+def fresh(tasks, done, *, start):
+    torch.manual_seed(0)
+    return classifiers(start.fresh(), tasks)
+
+
+def told_apart(tmp_path: Path, monkeypatch, **changes) -> tuple[float, float]:
+    """Of the stage with these changes: how well a fresh probe tells the languages apart, and English macro-F1."""
+    en, ro = of_language("en", WORDS[:3]), of_language("ro", WORDS[3:6])
+    base = replace(setting(Scale.SAMPLE), romanian={PARTS[0]: ro}, english={PARTS[0]: en})
+    monkeypatch.setattr(adversarial, "setting", lambda scale: base)
+    start = partial(fresh, start=checkpoint(tmp_path / "start"))
+    model = partial(adversarial.with_language, start=start)
+    values = dict(model=model, learning_rate=2e-3, epochs=12, evaluations=1) | changes
+    stage = adversarial.english(Scale.SAMPLE, PARTS[0], "stage", **values)
+    (node,) = graph(stage, Scale.SAMPLE, 1, tmp_path / "runs", Path(__file__))
+    train.train(node, {})
+    done = Done(node, {})
+    learned = encoders.Frozen(done.encoder())
+    fit, held = ([outputs(learned, learned.table(task, s), first) for task in (en, ro)] for s in ("train", "dev"))
+    return language_probe(fit, held), done.record["best"]["score"]
+
+
+def test_reversal_leaves_less_of_the_language_and_no_less_of_the_labels(tmp_path, monkeypatch):
+    """Of a sign that is wrong nothing is left: with it the encoder learns to tell the languages apart."""
+    unasked = {"objective": partial(adversarial.misled, weight=0.0), "inner": None}
+    turned = {"objective": partial(adversarial.misled, reversal=-adversarial.REVERSAL)}
+    without, wrong = (told_apart(tmp_path, monkeypatch, **changes) for changes in (unasked, turned))
+    probe, score = told_apart(tmp_path, monkeypatch)
+    assert probe < 0.95 < 0.99 <= min(without[0], wrong[0])
+    assert score == without[1] == 1
+
+
+def test_a_step_without_rows_of_a_known_language_changes_nothing_but_costs_no_run():
+    model = SimpleNamespace(heads={"language": torch.nn.Linear(2, 2)})
+    loss = adversarial.guessed(model, [(SimpleNamespace(columns={}), None)], 0.5)
+    loss.backward()
+    assert loss.item() == 0 and not any(p.grad.any() for p in model.heads["language"].parameters())

@@ -16,13 +16,14 @@ def uncertain(loss: Tensor, log_variance: Tensor) -> Tensor:
 
 
 def summed(gradients: Mapping[str, Tensor], order: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
-    """The sum of the tasks' gradients (P,), as if nothing were combined, and the cosine between each two of them."""
-    return torch.stack(list(gradients.values())).sum(0), cosines(gradients)
+    """The sum of the tasks' gradients (P,), as if nothing were combined, and the cosines."""
+    total = torch.stack(list(gradients.values())).sum(0)
+    return total, cosines(gradients, total)
 
 
 def pcgrad(gradients: Mapping[str, Tensor], order: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
     """The sum of the gradients (P,) after each has lost what goes against another (Yu et al. 2020, 2001.06782,
-    algorithm 1), and the cosines before. The others come in a random order; each is taken as it was."""
+    algorithm 1), and the cosines. The others come in a random order; each is taken as it was."""
     total = torch.zeros_like(next(iter(gradients.values())))
     for name, own in gradients.items():
         left = own
@@ -31,12 +32,14 @@ def pcgrad(gradients: Mapping[str, Tensor], order: np.random.Generator) -> tuple
             against = gradients[other]
             left = left - (left @ against).clamp(max=0) / (against @ against).clamp(min=1e-30) * against
         total = total + left
-    return total, cosines(gradients)
+    return total, cosines(gradients, total)
 
 
-def cosines(gradients: Mapping[str, Tensor]) -> dict[str, float]:
-    """Of each two tasks: 1 where their gradients agree, below 0 where they are in conflict."""
+def cosines(gradients: Mapping[str, Tensor], taken: Tensor) -> dict[str, float]:
+    """Of each two tasks, and of each and the gradient that is taken: 1 where they agree, below 0 where they are in
+    conflict."""
+    every = {**gradients, "what is taken": taken}
     return {
-        f"cosine of {one} and {two}": torch.cosine_similarity(gradients[one], gradients[two], dim=0).item()
-        for one, two in combinations(gradients, 2)
+        f"cosine of {one} and {two}": torch.cosine_similarity(every[one], every[two], dim=0).item()
+        for one, two in combinations(every, 2)
     }
