@@ -1,12 +1,12 @@
-"""English first, in an encoder from which a head cannot read the language (DANN, Ganin et al. 2016, 1505.07818).
+"""English first, in an encoder that hides the language from a head (DANN, Ganin et al. 2016, 1505.07818).
 
 The English twin is learned with its labels; beside it stand the Romanian training texts without theirs. A head learns
 to tell the languages apart and its gradient is reversed before the encoder. Then the Romanian task is learned as usual.
-The head takes five steps of its own before each of the encoder's: one that learns no faster than the encoder is misled
-while the languages stay as far apart as they were. With `reversal` below 0 the head is a help instead of an opponent:
-the encoder learns to tell the languages apart. A critic (ADAN, Chen et al. 2018, 1606.01614) does not guess the
-language but measures how far the two are apart; its slope is bounded by clipping its weights, or by a penalty. All take
-as many texts of either language, and beside them stands the same stage in which nothing is asked of the Romanian texts.
+The head takes five steps of its own before each of the encoder's: one as slow as the encoder is fooled while others
+could still tell the languages. With `reversal` below 0 the head is a help instead of an opponent: the encoder learns to
+tell the languages apart. A critic (ADAN, Chen et al. 2018, 1606.01614) does not guess the language but measures how far
+the two are apart; its slope is bounded by clipping its weights, or by a penalty. All take as many texts of either
+language, and beside them stands the same stage in which nothing is asked of the Romanian texts.
 """
 
 from dataclasses import replace
@@ -70,7 +70,7 @@ def guessed(model, pieces, progress):
     """What the head minimises: its cross-entropy over the rows whose language is asked for."""
     asked = [(batch.columns["language"], encoded) for batch, encoded in pieces if "language" in batch.columns]
     if not asked:
-        return sum(0 * weight.sum() for weight in model.heads["language"].parameters())
+        return None
     said = torch.cat([model.heads["language"](encoded) for _, encoded in asked])  # (R, languages)
     return classify(said, torch.cat([language for language, _ in asked]), kind="one").mean()
 

@@ -1,13 +1,25 @@
 """What each method is there to change, measured on held-out texts: with its weight at 0, and at its default.
 
-A run of no steps takes what a stage leaves. Of its first tokens' vectors it asks: can a fresh probe tell the languages
-apart (reversal and critics: less well), do translations find each other (pairs: more often), do texts of one label lie
-nearer to each other than to the rest, in one language and across both (contrast: more so), do two variants of a text
-find each other (contrast without labels: more often)? Of its head: how far do two passes with dropout disagree (R-Drop:
-less), how far two variants of a text (EDA: less), and is it as right as it is sure (calibration: distillation)? Beside
-`beside` stand the adversarial stages, beside `pairs-unused` those with translations, beside `twice` R-Drop, beside the
-tasks together MTKD, beside the plain chain the others. What the tasks' gradients have in common with the one that is
-taken stands under `gradients` in the logs of `multitask-watched` and `multitask-pcgrad`.
+Runs of no steps take what others leave. Of an encoder they ask (`*-vectors`, of first tokens; `*-variants`):
+
+| is it so that | figure | more of it by | less of it by | beside |
+|---|---|---|---|---|
+| a fresh probe tells the languages apart | language_probe | cooperative | adversarial, critics | `-en-beside` |
+| translations find each other | retrieval | finding, meeting | | `-pairs-unused` |
+| texts of a label lie nearer to each other | apart | contrastive, contrast | | `-en+`, the encoder as it is |
+| labels of both languages share a centre | across | | across | `-across-unasked` |
+| two variants of a text find each other | retrieval | views | | the encoder as it is |
+
+Of a head (`*-head`, `*-variants`):
+
+| is it so that | figure | less of it by | beside |
+|---|---|---|---|
+| two passes with dropout disagree | passes_divergence | r-drop | `-twice`, which only takes two passes |
+| two variants of a text are answered differently | variants_divergence | eda | `-en+` |
+| it is surer than it is right, or less sure | ece | mtkd | `multitask-watched` |
+
+What the tasks' gradients have in common with the step that is taken stands in the logs of `multitask-watched` and
+`multitask-pcgrad`, under `gradients/`.
 """
 
 from dataclasses import replace
@@ -30,18 +42,17 @@ from experiments import (
 from experiments.bilingual import translated
 from experiments.multistage import chain
 from experiments.scales import PARTS, meanings, setting
-from experiments.single import alone
-from rocl.data.augment import eda, views
+from rocl.data.augment import eda
 from rocl.data.batches import twice
+from rocl.data.corpus import Row
 from rocl.data.task import Task, sample
-from rocl.decisions import probabilities
 from rocl.experiment import Experiment, Scale
-from rocl.losses import disagreement
+from rocl.losses import disagreement, soften
 from rocl.models.heads import BUDGET, Model, by_text, first, outputs
 from rocl.probes import calibration, class_distances, language_probe
 
 
-def judge(model, table, *, twin: Task, names: dict[str, str]) -> dict[str, float]:
+def of_vectors(model, table, *, twin: Task, names: dict[str, str]) -> dict[str, float]:
     """Of rows of two texts how often they find each other; of a task with labels how well its language is told from
     that of its twin, and how far labels lie apart. `names` are the twin's labels by what the task calls them."""
     task = table.task
@@ -57,58 +68,82 @@ def judge(model, table, *, twin: Task, names: dict[str, str]) -> dict[str, float
     return {"language_probe": language_probe(fit, held), **contrastive.apart(model, table), **centre}
 
 
-def judge_head(model, table, *, head: str, kind: str) -> dict[str, float]:
-    """Of the task itself calibration, and by how much two passes with dropout disagree; of two variants of each text
-    by how much they do without."""
-    said = partial(both, model=model, head=head)
+def of_head(model, table, *, head: str, kind: str) -> dict[str, float]:
+    """Of rows of two variants how far the answers diverge, in nats; of the task itself calibration, and how far two
+    passes with dropout diverge."""
+    answers = partial(in_pairs, model=model, head=head)
     if not table.task.labels:
-        logits = outputs(model, table, said).swapaxes(0, 1)  # (2, N, C)
-        return {"variants": float(disagreement(*torch.from_numpy(logits), kind=kind).mean())}
-    logits = outputs(model, table, model.heads[head])  # (N, C)
-    found, _ = calibration(probabilities(logits, kind), table.columns["labels"], kind)
-    return {"passes": passes(model, table, said, kind), "ECE": found["ECE"], "NLL": found["NLL"]}
+        one, two = torch.from_numpy(outputs(model, table, answers)).unbind(1)  # (N, C) each
+        return {"variants_divergence": disagreement(one, two, kind=kind).mean().item()}
+    logits = torch.from_numpy(outputs(model, table, model.heads[head]))  # (N, C)
+    found, _ = calibration(soften(logits.double(), kind=kind).numpy(), table.columns["labels"], kind)
+    return {"passes_divergence": passes(model, table, answers, kind), "ece": found["ECE"]}
 
 
-def both(encoded, *, model, head: str) -> torch.Tensor:
+def in_pairs(encoded, *, model, head: str) -> torch.Tensor:
     """What the head says of the two texts of each row, (R, 2, C)."""
     return model.heads[head](by_text(encoded)).unflatten(0, (-1, 2))
 
 
 @torch.no_grad()
-def passes(model, table, said, kind: str) -> float:
-    """The mean disagreement of two passes over the same text, each with its own dropout."""
-    model.train()
+def passes(model, table, answers, kind: str) -> float:
+    """The mean divergence of two passes over the same row, of one text, each with its own dropout."""
     total = 0.0
-    for rows in table.cut(np.arange(len(table)), BUDGET // 2):
-        one, two = said(model.encode(twice(table.batch(rows)).to(model.device))).float().unbind(1)  # (R, C) each
-        total += disagreement(one, two, kind=kind).sum().item()
-    model.eval()
+    with torch.random.fork_rng():
+        model.train()
+        for rows in table.cut(np.arange(len(table)), BUDGET // 2):
+            one, two = answers(model.encode(twice(table.batch(rows)).to(model.device))).float().unbind(1)  # (R, C)
+            total += disagreement(one, two, kind=kind).sum().item()
+        model.eval()
     return total / len(table)
 
 
-@cache
-def variants(scale: Scale, part: str) -> Task:
-    """Two of each text, made as experiments/self_supervised.py makes them."""
-    return views(setting(scale).romanian[part], partial(eda, alpha=0.2))
-
-
-def bare(task: Task, metric: str) -> Task:
+def bare(task: Task, ending: str, metric: str) -> Task:
     """A task as text that a judge scores; its labels stay beside it."""
-    return replace(task, corpus=replace(task.corpus, kind="text"), metric=metric)
+    return replace(task, name=f"{task.name}-{ending}", corpus=replace(task.corpus, kind="text"), metric=metric)
+
+
+@cache
+def variants(scale: Scale, part: str, metric: str) -> Task:
+    """Two of each text, as experiments/self_supervised.py makes them of training texts; nothing learns from these."""
+    task = setting(scale).romanian[part]
+    name = f"{task.corpus.name}-variants"
+    corpus = replace(task.corpus, name=name, labels=(), kind="text", read=partial(in_two, task))
+    return replace(task, name=f"{part}-variants", corpus=corpus, metric=metric, drop_leaks=False, cuts=(), columns={})
+
+
+def in_two(task: Task, _) -> dict[str, list[Row]]:
+    splits = {split: task.rows(split) for split in ("train", "dev", "test")}
+    return {split: [variant_pair(row) for row in rows] for split, rows in splits.items()}
+
+
+def variant_pair(row: Row) -> Row:
+    return replace(row, texts=eda(row, 1, alpha=0.2) + eda(row, 2, alpha=0.2), labels=())
+
+
+def with_head(tasks, done, *, head: str) -> Model:
+    before = done["before"].model()
+    return Model(before.encoder, {head: before.heads[head]})
+
+
+def vectors(scale: Scale, part: str, name: str, start: encoders.Start) -> Experiment:
+    """What is in an encoder."""
+    task, twin = setting(scale).romanian[part], setting(scale).english[part]
+    encoder, needs = start
+    return Experiment(
+        name=f"{name}-measured",
+        needs=needs,
+        tasks=[bare(task, "vectors", "apart"), variants(scale, part, "retrieval"), *translated(scale)],
+        model=partial(encoders.frozen, start=encoder),
+        objective=contrastive.alike,
+        judge=partial(of_vectors, twin=twin, names=meanings(part, twin)),
+        steps=0,
+    )
 
 
 def measured(scale: Scale, part: str, stage: Experiment) -> Experiment:
     """What this stage has made of its encoder."""
-    task, twin = setting(scale).romanian[part], setting(scale).english[part]
-    return Experiment(
-        name=f"{stage.name}-measured",
-        needs={"before": stage},
-        tasks=[bare(task, "apart"), variants(scale, part), *translated(scale)],
-        model=partial(encoders.frozen, start=encoders.carried),
-        objective=contrastive.alike,
-        judge=partial(judge, twin=twin, names=meanings(part, twin)),
-        steps=0,
-    )
+    return vectors(scale, part, stage.name, (encoders.carried, {"before": stage}))
 
 
 def heard(scale: Scale, part: str, system: Experiment) -> Experiment:
@@ -117,42 +152,37 @@ def heard(scale: Scale, part: str, system: Experiment) -> Experiment:
     return Experiment(
         name=f"{system.name}-heard",
         needs={"before": system},
-        tasks=[bare(task, "passes"), replace(variants(scale, part), metric="variants")],
+        tasks=[bare(task, "head", "ece"), variants(scale, part, "variants_divergence")],
         model=partial(with_head, head=part),
         objective=contrastive.alike,
-        judge=partial(judge_head, head=part, kind=task.kind),
+        judge=partial(of_head, head=part, kind=task.kind),
         steps=0,
     )
 
 
-def with_head(tasks, done, *, head: str) -> Model:
-    before = done["before"].model()
-    return Model(before.encoder, {head: before.heads[head]})
-
-
 def stages(scale: Scale, part: str) -> list[Experiment]:
-    """Each method's own stage, behind the one in which its weight is 0."""
+    """Each method's own stage, and those in which its weight is 0."""
     task, twin = setting(scale).romanian[part], setting(scale).english[part]
-    plain = [alone(scale, task), alone(scale, twin), chain(scale, twin, task), contrastive.mixed(scale, part)]
+    multistage, across = chain(scale, twin, task), contrastive.across_languages(scale, part).needs["before"]
+    unasked = replace(across, name=f"{across.name}-unasked", objective=partial(contrastive.across, weight=0.0))
     chains = [method(scale, part) for method in adversarial.METHODS]
     chains += [pairs.paired(scale, part, name, objective) for name, objective in pairs.METHODS.items()]
-    chains += [contrastive.across_languages(scale, part), contrastive.before_a_head(scale, part)]
-    chains += [self_supervised.contrasted(scale, part)]
-    return plain + [last.needs["before"] for last in chains]
+    chains += [contrastive.before_a_head(scale, part), self_supervised.contrasted(scale, part)]
+    return [multistage, contrastive.mixed(scale, part), unasked, across, *(last.needs["before"] for last in chains)]
 
 
 def systems(scale: Scale, part: str) -> list[Experiment]:
-    """Methods that change what a head says, each behind the one in which its weight is 0."""
+    """Methods that change what a head says, and those in which their weight is 0."""
     agreeing = consistency.consistent(scale, part)
     unasked = replace(agreeing, name=f"{part}-twice", objective=partial(consistency.objective, weight=0.0))
     multistage = chain(scale, setting(scale).english[part], setting(scale).romanian[part])
-    together = tasks_together.watched(scale)
-    return [unasked, agreeing, multistage, augmentation.varied(scale, part), together, mtkd.experiment(scale)]
+    together = [tasks_together.watched(scale), tasks_together.projected(scale), mtkd.experiment(scale)]
+    return [unasked, agreeing, multistage, augmentation.varied(scale, part), *together]
 
 
 def experiment(scale: Scale) -> Experiment:
     part = PARTS[0]  # one task shows it
-    found = [measured(scale, part, stage) for stage in stages(scale, part)]
+    found = [vectors(scale, part, "encoder", encoders.beginning(scale))]
+    found += [measured(scale, part, stage) for stage in stages(scale, part)]
     found += [heard(scale, part, system) for system in systems(scale, part)]
-    found += [tasks_together.projected(scale)]
     return Experiment(name="effects", needs={each.name: each for each in found})

@@ -131,12 +131,16 @@ def as_it_is(
     )
 
 
-def frozen_encoder(scale: Scale) -> Experiment:
+def beginning(scale: Scale) -> Start:
     """The encoder that the systems of the scale start from."""
-    tasks = list(setting(scale).romanian.values())
     if setting(scale).grow:
-        return as_it_is(scale, "frozen", carried, {"before": bilingual.bilingual(scale)}, 1, tasks)
-    return as_it_is(scale, "frozen", partial(stored, checkpoint=setting(scale).encoder), {}, 1, tasks)
+        return carried, {"before": bilingual.bilingual(scale)}
+    return partial(stored, checkpoint=setting(scale).encoder), {}
+
+
+def frozen_encoder(scale: Scale) -> Experiment:
+    start, needs = beginning(scale)
+    return as_it_is(scale, "frozen", start, needs, 1, list(setting(scale).romanian.values()))
 
 
 def compared(scale: Scale, starts: dict[str, Start]) -> dict[str, Experiment]:

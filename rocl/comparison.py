@@ -9,7 +9,7 @@ from rocl import results, significance
 from rocl.errors import UserError, hint
 from rocl.results import TFIDF, Line
 
-LESS_IS_BETTER = ("loss", "mse", "perplexity", "per_word")  # how names of such metrics end
+LESS_IS_BETTER = ("loss", "mse", "perplexity", "per_word", "divergence", "ece")  # how names of such metrics end
 FIELDS = (
     "scale task corpus digest system run encoder seeds metric mean deviation best median against pairs difference low "
     "high p_bootstrap p_holm p_randomised p_mcnemar smallest verdict quoted"

@@ -47,12 +47,13 @@ class Scale(Enum):
 class Inner:
     """Updates that come before each step and are of some heads alone: a critic that keeps up with the encoder.
 
-    `loss(model, pieces, progress)` is a number, over all rows of the step: `pieces` are their batches, each with its
-    vectors, in which no gradient goes back. The step itself leaves these heads as they are.
+    `loss(model, pieces, progress)` is a number, over all rows of the step, or None where these say nothing: `pieces`
+    are their batches, each with its vectors, in which no gradient goes back. The step itself leaves these heads as they
+    are.
     """
 
     heads: Sequence[str]
-    loss: Callable[[Model, Sequence[tuple[Batch, Encoded]], float], Tensor]
+    loss: Callable[[Model, Sequence[tuple[Batch, Encoded]], float], Tensor | None]
     steps: Callable[[float], int]  # updates before a step, by progress
     learning_rate: float  # of Adam
     after: Callable[[Module], None] | None = None  # what is done to the heads after each update: clipping

@@ -61,13 +61,10 @@ def told(lines: Sequence[Line], missing: Sequence[str] = (), code: str | None = 
     first = f"Below {TFIDF} in macro-F1: {', '.join(losers)}." if losers else f"No system is below {TFIDF} in macro-F1."
     learned = any(TFIDF in table for table in tables)
     parts = [first] * learned if tables else ["No finished run has test rows." if lines else "No run is finished."]
-    if missing:
-        parts.append("Not run: " + ", ".join(missing) + ".")
-    parts += [HOW] * learned
+    parts += [f"Not run: {', '.join(missing)}."] * bool(missing) + [HOW] * learned
     for one in tables:
         quoted = results.quoted(lines, one)
-        parts += [f"## {task(one)}", table(one, COLUMNS, quoted, code)]
-        parts += filter(None, [smallest(one)])
+        parts += [f"## {task(one)}", table(one, COLUMNS, quoted, code), *filter(None, [smallest(one)])]
         if any("hamming_loss" in line["test"] for system in one.values() for line in system):
             title = f"{task(one)} as the REDv2 authors' code counts, at threshold 0.5, to compare with their figures:"
             parts += [title, table(one, AUTHORS, quoted, code)]
@@ -86,7 +83,7 @@ def macro_f1(system: Sequence[Line]) -> float:
 
 
 def loses(name: str, table: Table) -> bool:
-    learned = table[name][0]["seed"] is not None
+    learned = table[name][0]["seed"] is not None and "macro_f1" in table[name][0]["test"]
     return learned and TFIDF in table and macro_f1(table[name]) < macro_f1(table[TFIDF])
 
 
@@ -126,7 +123,8 @@ def cell(metric: str, scores: Sequence[Mapping[str, float]]) -> str:
     if not scores:
         return ""
     values = [each[metric] for each in scores]
-    factor, digits = (1 if metric.endswith(("mse", "perplexity", "per_word")) else 100), 1 + metric.endswith("per_word")
+    factor = 1 if metric.endswith(("mse", "perplexity", "per_word", "divergence")) else 100
+    digits = 4 if metric.endswith("divergence") else 1 + metric.endswith("per_word")
     spread = f" ± {factor * np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
     if len(scores) == 1 and f"{metric}/low" in scores[0]:
         low, high = (factor * scores[0][f"{metric}/{end}"] for end in ("low", "high"))

@@ -155,7 +155,9 @@ def sharpen(
         pieces += zip(parts, encoded, strict=True)
     with alike():
         for _ in range(inner.steps(progress)):
-            inner.loss(model, pieces, progress).backward()
+            if (loss := inner.loss(model, pieces, progress)) is None:
+                break
+            loss.backward()
             optimizers["inner"].step()
             optimizers["inner"].zero_grad()
             if inner.after:

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,9 +12,12 @@ from tiny import checkpoint, task
 from torch.testing import assert_close
 
 from experiments import effects, encoders
-from experiments.single import classifiers
-from rocl.data.augment import by_turns, swapped, views
+from experiments.scales import setting
+from experiments.single import alone, classifiers
+from rocl import report, train
 from rocl.data.batches import twice
+from rocl.decisions import probabilities
+from rocl.experiment import Experiment, Scale, graph
 from rocl.losses import disagreement
 from rocl.models.heads import Model, by_text, outputs
 from rocl.probes import calibration
@@ -29,44 +34,55 @@ def headed(folder, corpus, dropout: float) -> Model:
     return model
 
 
-def changed(row, copy):
-    return by_turns(row, copy, operations=[partial(swapped, alpha=0.5)], seed=0)
-
-
 @pytest.mark.parametrize("kind", ["one", "many"])
-def test_passes_disagree_by_what_dropout_does_and_by_nothing_without(tmp_path, kind):
+def test_passes_diverge_by_what_dropout_does_and_by_nothing_without(tmp_path, kind):
     corpus = task("a", kind=kind)
-    judge = partial(effects.judge_head, head="a", kind=kind)
+    judge = partial(effects.of_head, head="a", kind=kind)
     still = headed(tmp_path, corpus, 0.0)
-    found = judge(still, still.table(corpus, "dev"))
-    assert found["passes"] == 0 and not still.training
+    assert judge(still, still.table(corpus, "dev"))["passes_divergence"] == 0 and not still.training
     model = headed(tmp_path, corpus, 0.4)
     table = model.table(corpus, "dev")
     torch.manual_seed(1)
     found = judge(model, table)
+    after = torch.rand(1)
+    torch.manual_seed(1)
+    assert torch.rand(1) == after, "what is measured draws from the run's own random numbers"
     torch.manual_seed(1)
     (rows,) = table.cut(np.arange(len(table)), 4096)  # 24 short texts are one batch
     with torch.no_grad():
         logits = model.train().heads["a"](by_text(model.encode(twice(table.batch(rows)))))
     one, two = logits.float().unflatten(0, (-1, 2)).unbind(1)
-    assert found["passes"] > 0.001
-    assert_close(found["passes"], disagreement(one, two, kind=kind).mean().item(), rtol=1e-4, atol=0)
-    logits = outputs(model, table, model.heads["a"])
-    probable = effects.probabilities(logits, kind)
-    assert found["ECE"] == calibration(probable, table.columns["labels"], kind)[0]["ECE"] > 0
+    assert found["passes_divergence"] > 0.001
+    assert_close(found["passes_divergence"], disagreement(one, two, kind=kind).mean().item(), rtol=1e-4, atol=0)
+    probable = probabilities(outputs(model, table, model.heads["a"]), kind)
+    assert found["ece"] == calibration(probable, table.columns["labels"], kind)[0]["ECE"] > 0
 
 
-def test_variants_disagree_where_they_are_said_to_be_different(tmp_path):
+def test_variants_diverge_by_what_the_head_says_of_one_and_of_the_other(tmp_path, monkeypatch):
     corpus = task("a")
+    monkeypatch.setattr(effects, "setting", lambda scale: SimpleNamespace(romanian={"a": corpus}))
+    two = effects.variants.__wrapped__(Scale.SAMPLE, "a", "retrieval")
+    assert [len(row.texts) for row in two.rows("test")] == [2] * 24
     model = headed(tmp_path, corpus, 0.4)
-    pairs = model.table(views(corpus, changed), "dev")
-    found = effects.judge_head(model, pairs, head="a", kind="one")
-    sides = [replace(corpus, corpus=replace(corpus.corpus, read=partial(side, pairs.task, n))) for n in (0, 1)]
-    one, two = (torch.from_numpy(outputs(model, model.table(each, "dev"), model.heads["a"])) for each in sides)
-    assert_close(found["variants"], disagreement(one, two, kind="one").mean().item(), rtol=1e-4, atol=1e-7)
-    assert set(found) == {"variants"} and found["variants"] > 0
+    found = effects.of_head(model, model.table(two, "test"), head="a", kind="one")
+    sides = [replace(corpus, corpus=replace(corpus.corpus, read=partial(side, two, number))) for number in (0, 1)]
+    said = [torch.from_numpy(outputs(model, model.table(each, "test"), model.heads["a"])) for each in sides]
+    assert_close(found["variants_divergence"], disagreement(*said, kind="one").mean().item(), rtol=1e-4, atol=1e-7)
+    assert set(found) == {"variants_divergence"} and found["variants_divergence"] > 0
 
 
-def side(pairs, number, paths):
+def side(two, number, paths):
     """The first or the second text of each row alone."""
-    return {"dev": [replace(row, texts=row.texts[number : number + 1], labels=("a0",)) for row in pairs.rows("dev")]}
+    rows = two.rows("test")
+    return {"test": [replace(row, texts=row.texts[number : number + 1], labels=("a0",)) for row in rows]}
+
+
+def test_the_report_has_what_was_measured_beside_what_was_learned(tmp_path):
+    stage = replace(alone(Scale.SAMPLE, setting(Scale.SAMPLE).romanian["emotion"]), steps=1, epochs=None)
+    each = [measure(Scale.SAMPLE, "emotion", stage) for measure in (effects.measured, effects.heard)]
+    study = Experiment(name="study", needs={one.name: one for one in each})
+    nodes = graph(study, Scale.SAMPLE, 1, tmp_path, Path(effects.__file__))
+    done = [run for run in train.walk(nodes) if run.node.experiment.objective]
+    found = report.report(done, tmp_path)
+    for name in ("language_probe", "across_others", "retrieval", "passes_divergence", "variants_divergence", "ece"):
+        assert f"| {name} |" in found

@@ -18,7 +18,7 @@ def uncertain(loss: Tensor, log_variance: Tensor) -> Tensor:
 def summed(gradients: Mapping[str, Tensor], order: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
     """The sum of the tasks' gradients (P,), as if nothing were combined, and the cosines."""
     total = torch.stack(list(gradients.values())).sum(0)
-    return total, cosines(gradients, total)
+    return total, cosines({**gradients, "the step": total})
 
 
 def pcgrad(gradients: Mapping[str, Tensor], order: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
@@ -32,14 +32,12 @@ def pcgrad(gradients: Mapping[str, Tensor], order: np.random.Generator) -> tuple
             against = gradients[other]
             left = left - (left @ against).clamp(max=0) / (against @ against).clamp(min=1e-30) * against
         total = total + left
-    return total, cosines(gradients, total)
+    return total, cosines({**gradients, "the step": total})
 
 
-def cosines(gradients: Mapping[str, Tensor], taken: Tensor) -> dict[str, float]:
-    """Of each two tasks, and of each and the gradient that is taken: 1 where they agree, below 0 where they are in
-    conflict."""
-    every = {**gradients, "what is taken": taken}
+def cosines(gradients: Mapping[str, Tensor]) -> dict[str, float]:
+    """Of each two, of tasks or of a task and the step: 1 where they agree, below 0 where they are in conflict."""
     return {
-        f"cosine of {one} and {two}": torch.cosine_similarity(every[one], every[two], dim=0).item()
-        for one, two in combinations(every, 2)
+        f"cosine of {one} and {two}": torch.cosine_similarity(gradients[one], gradients[two], dim=0).item()
+        for one, two in combinations(gradients, 2)
     }
