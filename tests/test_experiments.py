@@ -10,7 +10,7 @@ from rocl import check, train
 from rocl.experiment import Experiment, Scale, graph, load
 
 FOLDER = Path(__file__).parents[1] / "experiments"
-GATHERED = ("paper_table", "study")  # of runs that stand in the other files: rehearsed there
+GATHERED = ("families", "paper_table", "study")  # of runs that stand in the other files: rehearsed there
 FILES = [file for file in sorted(FOLDER.glob("*.py")) if "def experiment(" in file.read_text("utf-8")]
 
 
