@@ -1,9 +1,10 @@
-"""Memory of a contrastive step of thousands of texts, in the loop's two passes, beside one of as many as fit at once.
+"""Memory of a contrastive step of thousands of texts, in the loop's two passes, beside steps of as many as fit at once.
 
 python -m benchmarks.together [--short]
 
 All rows of a step stand against each other (supervised contrast); what the first pass keeps of a text is its first
-token's vector. Of the smaller step the gradient is compared with that of one pass. Float32, without dropout.
+token's vector. As many as fit are the first of the rows, or the longest, which come together in one part of the large
+step. Of a smaller step the gradient is compared with that of one pass. Float32, without dropout.
 """
 
 from collections.abc import Callable
@@ -28,8 +29,8 @@ def objective(model, encoded, batch, progress):
     return {"contrast": supervised_contrastive(first(encoded), batch.columns["labels"])}
 
 
-def step(config: Config, most: int, budget: int) -> Callable[[int], Model]:
-    """A function that gives the model the gradient of a step on its first rows, `most` at most."""
+def step(config: Config, most: int, budget: int) -> tuple[Callable[[np.ndarray], Model], np.ndarray]:
+    """A function that gives the model the gradient of a step on rows of `most`, and the lengths of these."""
     still = replace(config, dropout=0.0, attention_dropout=0.0, output_dropout=0.0)
     lengths = made_up.lengths("tweets", most, config.positions)
     table = made_up.table("tweets", made_up.packed(lengths, config.vocabulary), 2)
@@ -39,19 +40,23 @@ def step(config: Config, most: int, budget: int) -> Callable[[int], Model]:
     experiment = Experiment(name="together", together=first_tokens, token_budget=budget, **values)
     scaler = torch.amp.GradScaler(model.device.type, enabled=False)
 
-    def take(rows: int) -> Model:
+    def take(rows: np.ndarray) -> Model:
         model.zero_grad()
-        pairs = np.stack([np.zeros(rows, int), np.arange(rows)], 1)
+        pairs = np.stack([np.zeros(len(rows), int), rows], 1)
         backward(experiment, model, [table], pairs, 0, 0.5, {}, scaler, State())
         return model
 
-    return take
+    return take, table.lengths
 
 
-def warmed(config: Config, rows: int, budget: int) -> Callable[[], Model]:
-    """A step of so many rows, once the libraries are in memory."""
-    take = step(config, rows, budget)
-    take(2)
+def warmed(config: Config, most: int, budget: int, choice: str) -> Callable[[], Model]:
+    """A step of all rows, of the first that are as many as fit at once, or of the longest that do: their attention
+    keeps more a token. Once the libraries are in memory."""
+    take, lengths = step(config, most, budget)
+    rows = np.argsort(-lengths, kind="stable") if choice == "longest" else np.arange(most)
+    if choice != "all":
+        rows = rows[lengths[rows].cumsum() <= budget]
+    take(np.arange(2))
     return partial(take, rows)
 
 
@@ -60,9 +65,10 @@ def gradient(model: Model) -> torch.Tensor:
 
 
 def run(*, config: Config, rows: tuple[int, int], budget: int) -> None:
-    results = [{"rows": size, "peak_mib": measure.peak(warmed, config, size, budget)} for size in rows]
-    few, _ = rows
-    one, two = (gradient(step(config, few, at_once)(few)) for at_once in (10**9, budget // 8))
+    few, many = rows
+    choices = ("first", "longest", "all")
+    results = [{"rows": each, "peak_mib": measure.peak(warmed, config, many, budget, each)} for each in choices]
+    one, two = (gradient(step(config, few, at_once)[0](np.arange(few))) for at_once in (10**9, budget // 8))
     difference = ((one - two).norm() / one.norm()).item()
     measure.tell("together", results, budget=budget, difference_of_gradients=difference)
 

@@ -159,7 +159,7 @@ def test_growth_fits_and_draws(capsys, tmp_path):
 def test_a_step_in_two_passes_has_the_gradient_of_one(capsys):
     together.run(config=TINY, rows=(6, 12), budget=200)
     found = last(capsys.readouterr().out, "together")
-    assert [line["rows"] for line in found["results"]] == [6, 12]
+    assert [line["rows"] for line in found["results"]] == ["first", "longest", "all"]
     assert all(line["peak_mib"] is not None for line in found["results"])
     assert 0 < found["difference_of_gradients"] < 1e-4, "with a budget of 25 tokens every text is a part"
 
