@@ -25,7 +25,7 @@ from rocl.experiment import Experiment
 from rocl.losses import classify
 from rocl.models.encoder import Config, Encoder
 from rocl.models.heads import Model, classification_head
-from rocl.predict import device, outputs, precision
+from rocl.predict import device, outputs, ready
 from rocl.step import State, backward
 
 # Tokens a text in MiniLM's pieces: quantiles 0, .1, .25, .5, .75, .9, 1 of REDv2, LaRoSeDa and MOROCO, cut to 128.
@@ -69,8 +69,7 @@ class Work:
     def __init__(self, name: str):
         self.table, self.judged = table(name), table(name, JUDGED)
         encoder = Encoder(MINILM)
-        self.model = Model(encoder, {name: classification_head(encoder, 2)}).to(device())
-        self.model.precision = precision(device(), MINILM.width)
+        self.model = ready(Model(encoder, {name: classification_head(encoder, 2)}))
         self.experiment = Experiment(name=name, tasks=[self.table.task], model=Model, objective=objective, steps=1)
         self.adamw = optimizer.adamw(optimizer.groups(self.model, 1e-5))
         self.scaler = torch.amp.GradScaler(device().type, enabled=self.model.precision == torch.float16)

@@ -42,7 +42,6 @@ from experiments import (
 from experiments.bilingual import translated
 from experiments.multistage import chain
 from experiments.scales import PARTS, meanings, setting
-from rocl.data.augment import eda
 from rocl.data.batches import twice
 from rocl.data.corpus import Row
 from rocl.data.task import Task, sample
@@ -105,7 +104,7 @@ def bare(task: Task, ending: str, metric: str) -> Task:
 
 @cache
 def variants(scale: Scale, part: str, metric: str) -> Task:
-    """Two of each text, as experiments/self_supervised.py makes them of training texts; nothing learns from these."""
+    """Two of each row, as `rocl.data.augment.views` makes them, but of test texts too: nothing learns from these."""
     task = setting(scale).romanian[part]
     name = f"{task.corpus.name}-variants"
     corpus = replace(task.corpus, name=name, labels=(), kind="text", read=partial(in_two, task))
@@ -118,7 +117,7 @@ def in_two(task: Task, _) -> dict[str, list[Row]]:
 
 
 def variant_pair(row: Row) -> Row:
-    return replace(row, texts=eda(row, 1, alpha=0.2) + eda(row, 2, alpha=0.2), labels=())
+    return replace(row, texts=tuple("\n".join(self_supervised.VARIANT(row, copy)) for copy in (1, 2)), labels=())
 
 
 def with_head(tasks, done, *, head: str) -> Model:

@@ -17,6 +17,8 @@ from rocl.experiment import Experiment, Scale
 from rocl.losses import momentum_contrast
 from rocl.models.heads import Model, Momentum, by_text, first, mlp
 
+VARIANT = partial(eda, alpha=0.2)  # of a row, by its number
+
 
 def with_memory(tasks, done, *, start, width: int, keys: int) -> Model:
     """The queue is short beside the number of texts: in it a text must not meet keys of its own last turn."""
@@ -41,7 +43,7 @@ def contrasted(scale: Scale, part: str, *, keys: int = 6720, width: int = 128) -
     before = replace(
         base,
         name=f"{part}-views",
-        tasks=[views(task, partial(eda, alpha=0.2))],
+        tasks=[views(task, VARIANT)],
         model=partial(with_memory, start=base.model, width=width, keys=keys),
         objective=objective,
         judge=judge,  # how often a view finds the other one of its text

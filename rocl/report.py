@@ -83,8 +83,8 @@ def macro_f1(system: Sequence[Line]) -> float:
 
 
 def loses(name: str, table: Table) -> bool:
-    learned = table[name][0]["seed"] is not None and "macro_f1" in table[name][0]["test"]
-    return learned and TFIDF in table and macro_f1(table[name]) < macro_f1(table[TFIDF])
+    scored = table[name][0]["seed"] is not None and "macro_f1" in table[name][0]["test"]
+    return scored and TFIDF in table and macro_f1(table[name]) < macro_f1(table[TFIDF])
 
 
 def table(systems: Table, columns: Mapping[str, str], quoted: Sequence[Line] = (), code: str | None = None) -> str:

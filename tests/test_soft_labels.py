@@ -35,8 +35,7 @@ def teacher(tmp_path) -> predict.Done:
 def test_logits_are_those_of_the_best_weights_in_the_order_of_the_rows(teacher):
     task = teacher.tasks()[0]
     logits = teacher.logits(task)
-    model = teacher.model().eval()
-    model.precision = predict.precision(predict.device(), model.encoder.config.width)
+    model = predict.ready(teacher.model()).eval()
     (table,) = predict.tables(model, [task], "train", teacher.node.out)
     with torch.no_grad():
         one_by_one = [model.heads["one"](model.encode(table.batch(np.array([n])))).numpy() for n in range(len(table))]
