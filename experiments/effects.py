@@ -8,6 +8,7 @@ Runs of no steps take what others leave. Of an encoder they ask (`*-vectors`, of
 | translations find each other | retrieval | finding, meeting | | `-pairs-unused` |
 | texts of a label lie nearer to each other | apart | contrastive, contrast | | `-en+`, the encoder as it is |
 | labels of both languages share a centre | across | | across | `-across-unasked` |
+| so they do after English that fades out | across | | gradual | `-en+` |
 | two variants of a text find each other | retrieval | views | | the encoder as it is |
 
 Of a head (`*-head`, `*-variants`):
@@ -18,8 +19,9 @@ Of a head (`*-head`, `*-variants`):
 | two variants of a text are answered differently | variants_divergence | eda | `-en+` |
 | it is surer than it is right, or less sure | ece | mtkd | `multitask-watched` |
 
-What the tasks' gradients have in common with the step that is taken stands in the logs of `multitask-watched` and
-`multitask-pcgrad`, under `gradients/`.
+Of tasks learned together (`*-losses`): the loss of each, and what is left of it after the weight that it was given,
+which `multitask-uncertain` is to make even; `multitask-watched` weighs all alike. What the tasks' gradients have in
+common with the step that is taken stands in the logs of `multitask-watched` and `multitask-pcgrad`, under `gradients/`.
 """
 
 from dataclasses import replace
@@ -34,6 +36,7 @@ from experiments import (
     consistency,
     contrastive,
     encoders,
+    gradual,
     mtkd,
     pairs,
     self_supervised,
@@ -46,7 +49,7 @@ from rocl.data.batches import twice
 from rocl.data.corpus import Row
 from rocl.data.task import Task, sample
 from rocl.experiment import Experiment, Scale
-from rocl.losses import disagreement, soften
+from rocl.losses import classify, disagreement, soften
 from rocl.models.heads import BUDGET, Model, by_text, first, outputs
 from rocl.probes import calibration, class_distances, language_probe
 
@@ -120,9 +123,24 @@ def variant_pair(row: Row) -> Row:
     return replace(row, texts=tuple("\n".join(self_supervised.VARIANT(row, copy)) for copy in (1, 2)), labels=())
 
 
+def of_losses(model, table, *, tasks: dict[str, Task]) -> dict[str, float]:
+    """The mean loss of a task, and times the weight that it has among the others."""
+    task = tasks[table.task.name]
+    logits = torch.from_numpy(outputs(model, table, model.heads[task.name]))  # (N, C)
+    loss = classify(logits, torch.from_numpy(table.columns["labels"]), kind=task.kind).mean().item()
+    weight = 1.0
+    if "variances" in model.heads:
+        weight = torch.exp(-model.heads["variances"](PARTS.index(task.name))).item()
+    return {"loss": loss, "weighted_loss": weight * loss}
+
+
 def with_head(tasks, done, *, head: str) -> Model:
     before = done["before"].model()
     return Model(before.encoder, {head: before.heads[head]})
+
+
+def as_left(tasks, done) -> Model:
+    return done["before"].model()
 
 
 def vectors(scale: Scale, part: str, name: str, start: encoders.Start) -> Experiment:
@@ -159,15 +177,31 @@ def heard(scale: Scale, part: str, system: Experiment) -> Experiment:
     )
 
 
+def weighed(scale: Scale, system: Experiment) -> Experiment:
+    """How much of the loss each of the tasks has that were learned together."""
+    tasks = [setting(scale).romanian[part] for part in PARTS]
+    texts = [bare(task, "losses", "weighted_loss") for task in tasks]
+    return Experiment(
+        name=f"{system.name}-weighed",
+        needs={"before": system},
+        tasks=texts,
+        model=as_left,
+        objective=contrastive.alike,
+        judge=partial(of_losses, tasks={text.name: task for text, task in zip(texts, tasks, strict=True)}),
+        steps=0,
+    )
+
+
 def stages(scale: Scale, part: str) -> list[Experiment]:
     """Each method's own stage, and those in which its weight is 0."""
     task, twin = setting(scale).romanian[part], setting(scale).english[part]
     multistage, across = chain(scale, twin, task), contrastive.across_languages(scale, part).needs["before"]
     unasked = replace(across, name=f"{across.name}-unasked", objective=partial(contrastive.across, weight=0.0))
     chains = [method(scale, part) for method in adversarial.METHODS]
-    chains += [pairs.paired(scale, part, name, objective) for name, objective in pairs.METHODS.items()]
+    chains += [method(scale, part) for method in pairs.METHODS]
     chains += [contrastive.before_a_head(scale, part), self_supervised.contrasted(scale, part)]
-    return [multistage, contrastive.mixed(scale, part), unasked, across, *(last.needs["before"] for last in chains)]
+    ends = [multistage, gradual.gradual(scale, part), contrastive.mixed(scale, part), unasked, across]
+    return [*ends, *(last.needs["before"] for last in chains)]
 
 
 def systems(scale: Scale, part: str) -> list[Experiment]:
@@ -184,4 +218,6 @@ def experiment(scale: Scale) -> Experiment:
     found = [vectors(scale, part, "encoder", encoders.beginning(scale))]
     found += [measured(scale, part, stage) for stage in stages(scale, part)]
     found += [heard(scale, part, system) for system in systems(scale, part)]
+    together = [tasks_together.watched(scale), tasks_together.uncertain_ones(scale)]
+    found += [weighed(scale, system) for system in together]
     return Experiment(name="effects", needs={each.name: each for each in found})

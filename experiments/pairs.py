@@ -1,8 +1,10 @@
 """English first, beside translations that find each other: a text and its translation get vectors alike.
 
 While the English twin is learned with its labels, each English sentence of a batch of translations must find the
-Romanian one among all of the batch, and the other way round (InfoNCE), or come near it (mean squared error). Then the
-Romanian task is learned as usual. The first token's vectors are meant, which the heads read.
+Romanian one among all of the batch, and the other way round (InfoNCE); or both must stay where the encoder had the
+English one before (mean squared error: Reimers and Gurevych 2020, 2004.09813). Nothing but labels holds vectors apart
+where each side only nears the other: they all shrink together. Then the Romanian task is learned as usual. The first
+token's vectors are meant, which the heads read.
 """
 
 from dataclasses import replace
@@ -10,12 +12,15 @@ from functools import partial
 
 import numpy as np
 
+from experiments import encoders
 from experiments.adversarial import labels, of_labelled
 from experiments.bilingual import translated
 from experiments.multistage import then
 from experiments.scales import PARTS, setting
 from experiments.single import alone
 from rocl.data.batches import proportional
+from rocl.data.task import Task, column
+from rocl.data.text import side
 from rocl.experiment import Experiment, Scale
 from rocl.losses import approach, info_nce
 from rocl.metrics import retrieval
@@ -39,8 +44,7 @@ def finding(model, encoded, batch, progress, *, weight: float = 0.2, temperature
 def meeting(model, encoded, batch, progress, *, weight: float = 10.0):
     if batch.task in model.heads:
         return labels(model, encoded, batch)
-    one, two = sides(encoded).unbind(1)
-    return {"translation": weight * approach(one[:, None], two)}
+    return {"translation": weight * approach(sides(encoded), batch.columns["target"])}
 
 
 def judge(model, table) -> dict[str, float]:
@@ -49,25 +53,50 @@ def judge(model, table) -> dict[str, float]:
     return retrieval(*np.split(vectors, 2, axis=1))
 
 
-def paired(scale: Scale, part: str, name: str, objective) -> Experiment:
+def paired(scale: Scale, part: str, name: str, objective, **changes) -> Experiment:
     twin, task = setting(scale).english[part], setting(scale).romanian[part]
     base = alone(scale, twin)
-    before = replace(
-        base,
+    values = dict(
         name=f"{twin.name}-{name}",
-        tasks=[twin, *(replace(pairs, metric=None) for pairs in translated(scale))],
+        tasks=[twin, *bare(scale)],
         model=partial(of_labelled, start=base.model),
         objective=objective,
         judge=judge,
         together=first_tokens,
         sampling=partial(proportional, exponent=1.0),
     )
-    return then(scale, task, before)
+    return then(scale, task, replace(base, **values | changes))
 
 
-METHODS = {"finding": finding, "meeting": meeting, "pairs-unused": partial(finding, weight=0.0)}
+def bare(scale: Scale) -> list[Task]:
+    return [replace(pairs, metric=None) for pairs in translated(scale)]
+
+
+def placed(done, *, twin: Task, translations: list[Task]) -> list[Task]:
+    """Beside the twin, translations with the vectors that their English side had before."""
+    before = [done["target"].predict(side(pairs, 0), "train") for pairs in translations]  # (N, D) each
+    return [twin, *(column(pairs, target=found) for pairs, found in zip(translations, before, strict=True))]
+
+
+def found(scale: Scale, part: str) -> Experiment:
+    return paired(scale, part, "finding", finding)
+
+
+def met(scale: Scale, part: str) -> Experiment:
+    start, needs = encoders.beginning(scale)
+    target = encoders.as_it_is(scale, "start", start, needs, 1, [])
+    tasks = partial(placed, twin=setting(scale).english[part], translations=bare(scale))
+    needs = {**alone(scale, setting(scale).english[part]).needs, "target": target}
+    return paired(scale, part, "meeting", meeting, tasks=tasks, needs=needs)
+
+
+def unused(scale: Scale, part: str) -> Experiment:
+    return paired(scale, part, "pairs-unused", partial(finding, weight=0.0))
+
+
+METHODS = [found, met, unused]
 
 
 def experiment(scale: Scale) -> Experiment:
-    systems = [paired(scale, part, name, objective) for name, objective in METHODS.items() for part in PARTS]
+    systems = [method(scale, part) for method in METHODS for part in PARTS]
     return Experiment(name="pairs", needs={system.name: system for system in systems})

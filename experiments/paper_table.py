@@ -35,7 +35,7 @@ def by_part(scale: Scale, part: str) -> list[Experiment]:
         contrastive.mixed(scale, part),
         contrastive.across_languages(scale, part),
         contrastive.before_a_head(scale, part),
-        *(pairs.paired(scale, part, name, objective) for name, objective in pairs.METHODS.items()),
+        *(method(scale, part) for method in pairs.METHODS),
         consistency.consistent(scale, part),
         augmentation.varied(scale, part),
         augmentation.reworded(scale, part),

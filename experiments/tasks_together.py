@@ -50,14 +50,18 @@ def projected(scale: Scale) -> Experiment:
     return replace(jointly(scale, PARTS), name="multitask-pcgrad", combine=pcgrad)
 
 
-def experiment(scale: Scale) -> Experiment:
+def uncertain_ones(scale: Scale) -> Experiment:
     plain = jointly(scale, PARTS)
     model, objective = partial(with_variances, start=plain.model), partial(weighted, names=PARTS)
-    systems = [
-        plain,
-        watched(scale),
-        projected(scale),
-        replace(plain, name="multitask-uncertain", model=model, objective=objective),
-        replace(plain, name="multitask-annealed", sampling=partial(proportional, exponent=1.0, last=0.2)),
-    ]
+    return replace(plain, name="multitask-uncertain", model=model, objective=objective)
+
+
+def annealed(scale: Scale) -> Experiment:
+    return replace(
+        jointly(scale, PARTS), name="multitask-annealed", sampling=partial(proportional, exponent=1.0, last=0.2)
+    )
+
+
+def experiment(scale: Scale) -> Experiment:
+    systems = [jointly(scale, PARTS), *(method(scale) for method in (watched, projected, uncertain_ones, annealed))]
     return Experiment(name="tasks-together", needs={system.name: system for system in systems})

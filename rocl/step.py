@@ -243,7 +243,8 @@ def encode_together(
     if alone:
         return pieces[0].tokens.backward(gradient)
     gradients = gradient.split([len(piece.tokens) for piece in pieces])
-    for part, moment, gradient in zip(parts, moments, gradients, strict=True):
+    # The longest come first: what they leave of memory serves the others.
+    for part, moment, gradient in zip(parts[::-1], moments[::-1], gradients[::-1], strict=True):
         set_random_state(moment)
         keep(model.encode(part)).tokens.backward(gradient)
     set_random_state(after)

@@ -11,7 +11,7 @@ import torch
 from tiny import checkpoint, task
 from torch.testing import assert_close
 
-from experiments import effects, encoders
+from experiments import effects, encoders, tasks_together
 from experiments.scales import setting
 from experiments.single import alone, classifiers
 from rocl import report, train
@@ -86,3 +86,21 @@ def test_the_report_has_what_was_measured_beside_what_was_learned(tmp_path):
     found = report.report(done, tmp_path)
     for name in ("language_probe", "across_others", "retrieval", "passes_divergence", "variants_divergence", "ece"):
         assert f"| {name} |" in found
+
+
+def test_a_task_s_share_is_its_loss_times_the_weight_that_was_learned_for_it(tmp_path):
+    emotion, news = task("emotion"), task("news")
+    model = headed(tmp_path, emotion, 0.0)
+    text = effects.bare(emotion, "losses", "weighted_loss")
+    table = model.table(text, "dev")
+    judge = partial(effects.of_losses, tasks={text.name: emotion})
+    alike = judge(model, table)
+    said = torch.from_numpy(outputs(model, table, model.heads["emotion"]))
+    expected = torch.nn.functional.cross_entropy(said, torch.from_numpy(table.columns["labels"]))
+    assert_close(alike, {"loss": expected.item(), "weighted_loss": expected.item()}, rtol=1e-5, atol=0)
+    learned = tasks_together.with_variances([emotion, news], {}, start=lambda tasks, done: model)
+    with torch.no_grad():
+        learned.heads["variances"].hundredths.copy_(torch.tensor([0.02, -0.01]))  # variances e^2 and e^-1
+    found = judge(learned, table)
+    assert_close(found["weighted_loss"], np.exp(-2) * found["loss"], rtol=1e-5, atol=0)
+    assert found["loss"] == alike["loss"]
