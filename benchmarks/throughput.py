@@ -1,119 +1,352 @@
-"""Real tokens a second of the hot loop: what `rocl.train` does in a step, on made-up texts of real lengths.
+"""Training and inference beside Hugging Face's Trainer: real tokens a second of the same texts, in turns.
 
-    python benchmarks/throughput.py            a table, and as the last line one JSON object
+python -m benchmarks.throughput [--short]
 
-An encoder of all-MiniLM-L6-v2's size with new weights trains a classifier on 32 texts a step, everything included:
-order, packing, forward, backward, clipping, AdamW. Padding does not count because there is none. Works are timed in
-turns, so that a machine that slows down slows all of them; the median of the rounds is told with its spread.
+Works are 50 batches of the English tweets, of LaRoSeDa and of MOROCO in $ROCL_DATA, else made-up texts of such lengths;
+new weights of the sizes of MiniLM-L6 and BERT-base learn two labels. All steps of an epoch are timed, with order,
+collation, clipping and AdamW. Padding never counts. 50 batches are one chunk of Hugging Face's grouping by length.
+
+| column | |
+|---|---|
+| HF ... | transformers' Trainer: bf16 is its autocast, grouping its `train_sampling_strategy` |
+| rocl, padded | rocl's step on texts that padding makes equally long |
+| rocl | rocl's step; as dropout, that of Hugging Face's columns |
+| rocl, relaxed | the same without dropout of attention, and with AdamW on those rows of words that the step had |
+| products alone | the matrix products of a step's linear layers, forward and back, and nothing else |
+
+On CUDA attention has no dropout in any column but "HF bf16, its dropout". Hugging Face's collator without padding makes
+one sequence of a batch, of which a classifier of texts has one answer: it is no column.
 """
 
 import json
-import statistics
-import time
-from itertools import islice
-from pathlib import Path
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from statistics import median
 
 import numpy as np
 import torch
+from torch import nn
 
-from rocl import optimizer, runs
-from rocl.data import batches
-from rocl.data.corpus import Corpus
-from rocl.data.task import Task
+from benchmarks import made_up, measure
+from rocl import runs
+from rocl.data import batches, tokens
+from rocl.data.corpora import emotion, laroseda, vardial
 from rocl.data.tokens import Packed
 from rocl.experiment import Experiment
 from rocl.losses import classify
-from rocl.models.encoder import Config, Encoder
-from rocl.models.heads import Model, classification_head
-from rocl.predict import device, outputs, ready
-from rocl.step import State, backward
+from rocl.models.checkpoints import Checkpoint
+from rocl.models.encoder import Config
+from rocl.models.heads import Model, outputs
+from rocl.predict import device
 
-# Tokens a text in MiniLM's pieces: quantiles 0, .1, .25, .5, .75, .9, 1 of REDv2, LaRoSeDa and MOROCO, cut to 128.
-LENGTHS = {
-    "tweets": (5, 20, 30, 45, 74, 91, 124),
-    "reviews": (5, 18, 28, 49, 91, 128, 128),
-    "news": (20, 128, 128, 128, 128, 128, 128),
-}
-ROWS, JUDGED, STEPS, ROUNDS, WARM = 2048, 384, 12, 5, 3
-MINILM = Config(
-    family="bert", vocabulary=30522, width=384, layers=6, heads=12, inner=1536, positions=512, types=2, embedding=384,
-    padding=0, activation="gelu", epsilon=1e-12, dropout=0.1, attention_dropout=0.1, output_dropout=0.1,
-    classifier_dropout=0.1,
-)  # fmt: skip
+try:
+    import transformers
+except ImportError:
+    transformers = None  # its columns are shown as not run
+
+PIECES = Checkpoint("sentence-transformers/all-MiniLM-L6-v2", revision="1110a243fdf4706b3f48f1d95db1a4f5529b4d41")
+CORPORA = {"tweets": emotion.emotion, "reviews": laroseda.laroseda, "news": vardial.vardial}
+Timed = Callable[[], tuple[float, int]]  # seconds of an epoch, and tokens with padding
 
 
-def table(work: str, size: int = ROWS) -> batches.Table:
-    """Made-up texts with the lengths of a real corpus."""
-    draw = np.random.default_rng(0)
-    lengths = np.interp(draw.random(size), (0, 0.1, 0.25, 0.5, 0.75, 0.9, 1), LENGTHS[work]).round().astype(np.int64)
-    ids = draw.integers(1000, 30000, lengths.sum()).astype(np.uint16)
-    packed = Packed(
-        ids=ids,
-        texts=batches.offsets(lengths),
-        rows=np.arange(size + 1),
-        cut=np.zeros(size, bool),
-        unknown=np.zeros(size, int),
+@dataclass(frozen=True)
+class Work:
+    """One encoder on one kind of texts."""
+
+    size: str
+    config: Config
+    texts: str
+    batch: int
+    longest: int
+    rounds: int = 3
+    steps: int = 50
+
+    @property
+    def name(self) -> str:
+        return f"{self.size}, {self.texts}, batch {self.batch}"
+
+
+FULL = (
+    Work("MiniLM", made_up.MINILM, "tweets", 32, 64),
+    Work("MiniLM", made_up.MINILM, "reviews", 16, 256),
+    Work("MiniLM", made_up.MINILM, "news", 8, 256),
+    Work("base", made_up.BASE, "tweets", 32, 64, rounds=2),
+)
+SHORT = (Work("small", made_up.SMALL, "tweets", 32, 64, rounds=1, steps=4),)
+
+
+def texts(work: Work) -> Packed:
+    """As many of a corpus as the work has steps for, drawn by a seed, else made-up ones."""
+    size = work.batch * work.steps
+    if "ROCL_DATA" not in os.environ or work.config.vocabulary != made_up.MINILM.vocabulary:
+        return made_up.packed(made_up.lengths(work.texts, size, work.longest), work.config.vocabulary)
+    rows = CORPORA[work.texts]().splits["train"]
+    chosen = np.random.default_rng(0).permutation(len(rows))[:size]
+    return tokens.pack(
+        [rows[place] for place in chosen], tokens.tokenizer(PIECES.folder(weights=False)), work.longest, None
     )
-    corpus = Corpus(name=work, language="xx", labels=("a", "b"), licence="none", read=dict)
-    labels = np.eye(2, dtype=np.float32)[draw.integers(0, 2, size)]
-    return batches.Table(Task(name=work, corpus=corpus), packed, {"labels": labels}, [str(n) for n in range(size)])
 
 
-def objective(model, encoded, batch, progress):
+class Padded(batches.Table):
+    """Rows of one text that batches make as long as their longest."""
+
+    def batch(self, rows: np.ndarray) -> batches.Batch:
+        batch = super().batch(rows)
+        there = torch.arange(batch.max_length) < batch.starts.diff()[:, None]  # (R, L)
+        ids = torch.zeros(there.shape, dtype=torch.int64).masked_scatter(there, batch.ids)
+        starts = torch.arange(len(rows) + 1) * batch.max_length
+        return replace(batch, ids=ids.flatten(), starts=starts)
+
+
+def objective(model: Model, encoded, batch, progress) -> dict[str, torch.Tensor]:
     return {"loss": classify(model.heads[batch.task](encoded), batch.columns["labels"], kind="one")}
 
 
-class Work:
-    """One encoder with its optimiser on one kind of texts."""
+def ours(work: Work, table: batches.Table, attention: float) -> Timed:
+    """Epochs as `rocl.train` trains them."""
+    take = made_up.learner(replace(work.config, attention_dropout=attention), [table])
+    experiment = Experiment(name=work.name, tasks=[table.task], model=Model, objective=objective, steps=1)
+    of_epoch = {"batch": work.batch, "steps": work.steps, "sampling": batches.proportional}
 
-    def __init__(self, name: str):
-        self.table, self.judged = table(name), table(name, JUDGED)
-        encoder = Encoder(MINILM)
-        self.model = ready(Model(encoder, {name: classification_head(encoder, 2)}))
-        self.experiment = Experiment(name=name, tasks=[self.table.task], model=Model, objective=objective, steps=1)
-        self.adamw = optimizer.adamw(optimizer.groups(self.model, 1e-5))
-        self.scaler = torch.amp.GradScaler(device().type, enabled=self.model.precision == torch.float16)
-        self.order = batches.steps([ROWS], seed=0, batch=32, steps=10**6, sampling=batches.proportional)
-        self.train(WARM)
+    def epoch() -> tuple[float, int]:
+        begun = measure.clock()
+        taken = sum(take(experiment, [table], pairs) for pairs in batches.steps([len(table)], seed=0, **of_epoch))
+        return measure.clock() - begun, taken
 
-    def train(self, steps: int) -> float:
-        """Tokens a second over so many steps."""
-        begun, tokens = clock(), 0
-        for pairs in islice(self.order, steps):
-            tokens += backward(self.experiment, self.model, [self.table], pairs, 1, 0.5, {}, self.scaler, State())
-            self.scaler.unscale_(self.adamw)
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-            self.scaler.step(self.adamw)
-            self.scaler.update()
-            self.adamw.zero_grad()
-        return tokens / (clock() - begun)
-
-    def infer(self) -> float:
-        begun = clock()
-        outputs(self.model, self.judged, self.model.heads[self.judged.task.name])
-        return self.judged.lengths.sum() / (clock() - begun)
+    return epoch
 
 
-def clock() -> float:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter()
+def theirs(work: Work, table: batches.Table, attention: float, *, bf16: bool = False, grouped: bool = False) -> Timed:
+    """Epochs of Hugging Face's Trainer on the same texts."""
+    torch.manual_seed(0)
+    model = transformers.BertForSequenceClassification(hf_config(work.config, attention))
+    rows = [{"input_ids": ids, "labels": label} for ids, label in zip(split(table), gold(table), strict=True)]
+    pad = hf_pad()
+    moments, slots, folder = {}, [], tempfile.mkdtemp()
+
+    def collate(features: list[dict]) -> dict:
+        batch = pad(features)
+        slots.append(batch["input_ids"].numel())
+        return batch
+
+    class Clock(transformers.TrainerCallback):
+        def on_epoch_begin(self, *_, **__):
+            moments["begun"] = measure.clock()
+
+        def on_epoch_end(self, *_, **__):
+            moments["ended"] = measure.clock()
+
+    def epoch() -> tuple[float, int]:
+        slots.clear()
+        arguments = transformers.TrainingArguments(
+            output_dir=folder,
+            num_train_epochs=1,
+            per_device_train_batch_size=work.batch,
+            bf16=bf16,
+            train_sampling_strategy="group_by_length" if grouped else "random",
+            learning_rate=1e-5,
+            save_strategy="no",
+            logging_strategy="no",
+            report_to=[],
+            disable_tqdm=True,
+            use_cpu=device().type == "cpu",
+        )
+        options = {"train_dataset": rows, "data_collator": collate, "callbacks": [Clock()]}
+        trainer = transformers.Trainer(model, arguments, **options)
+        trainer.remove_callback(transformers.PrinterCallback)
+        trainer.train()
+        os.rmdir(folder)
+        return moments["ended"] - moments["begun"], sum(slots)
+
+    return epoch
 
 
-def main() -> None:
-    works = {name: Work(name) for name in LENGTHS}
-    rates: dict[str, list[float]] = {f"{name} {what}": [] for name in works for what in ("training", "inference")}
-    for _ in range(ROUNDS):
-        for name, work in works.items():
-            rates[f"{name} training"].append(work.train(STEPS))
-            rates[f"{name} inference"].append(work.infer())
-    print(f"{'work':<20}{'tokens/s':>10}{'lowest':>10}{'highest':>10}")
-    for name, values in rates.items():
-        print(f"{name:<20}{statistics.median(values):>10.0f}{min(values):>10.0f}{max(values):>10.0f}")
-    facts = runs.environment()
-    facts |= {"precision": str(works["tweets"].model.precision), "file": Path(__file__).name}
-    print(json.dumps({"tokens_per_second": {n: round(statistics.median(v)) for n, v in rates.items()}, **facts}))
+def hf_config(config: Config, attention: float) -> "transformers.BertConfig":
+    return transformers.BertConfig(
+        vocab_size=config.vocabulary,
+        hidden_size=config.width,
+        num_hidden_layers=config.layers,
+        num_attention_heads=config.heads,
+        intermediate_size=config.inner,
+        max_position_embeddings=config.positions,
+        attention_probs_dropout_prob=attention,
+    )
+
+
+def hf_pad() -> Callable:
+    """Transformers' own collator, for ids that are there already."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+
+    backend = Tokenizer(WordLevel({"[PAD]": 0}, unk_token="[PAD]"))
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="[PAD]")
+    return transformers.DataCollatorWithPadding(tokenizer)
+
+
+def split(table: batches.Table) -> list[list[int]]:
+    return [ids.tolist() for ids in np.split(table.packed.ids, table.packed.texts[1:-1])]
+
+
+def gold(table: batches.Table) -> list[int]:
+    return table.columns["labels"].argmax(1).tolist()
+
+
+@torch.no_grad()
+def answered(work: Work, table: batches.Table, *, bf16: bool, by_length: bool) -> Timed:
+    """Inference with Hugging Face's model, in batches of 32 texts."""
+    model = transformers.BertForSequenceClassification(hf_config(work.config, 0.0)).to(device()).eval()
+    pad, rows = hf_pad(), [{"input_ids": ids} for ids in split(table)]
+    rows = sorted(rows, key=lambda row: len(row["input_ids"])) if by_length else rows
+
+    @torch.no_grad()
+    def pass_over() -> tuple[float, int]:
+        begun, slots = measure.clock(), 0
+        for start in range(0, len(rows), 32):
+            batch = pad(rows[start : start + 32]).to(device())
+            with torch.autocast(device().type, torch.bfloat16, enabled=bf16):
+                model(**batch).logits.float().cpu()
+            slots += batch["input_ids"].numel()
+        return measure.clock() - begun, slots
+
+    return pass_over
+
+
+def answers(work: Work, table: batches.Table) -> Timed:
+    model = made_up.model(work.config, [table])
+
+    def pass_over() -> tuple[float, int]:
+        begun = measure.clock()
+        outputs(model, table, model.heads[table.task.name])
+        return measure.clock() - begun, int(table.lengths.sum())
+
+    return pass_over
+
+
+def products(work: Work, table: batches.Table, *, back: bool = True) -> Timed:
+    """The products of all linear layers, of as many tokens as a step of training has on average."""
+    size = int(table.lengths.sum()) // work.steps
+    model, shapes = made_up.model(work.config, [table]), []
+    kind = {"dtype": torch.bfloat16, "device": device()}
+    for layer in model.encoder.layers:
+        shapes += [tuple(part.weight.shape) for part in layer.modules() if isinstance(part, nn.Linear)]
+    weights = [torch.randn(shape, **kind) for shape in shapes]  # (out, in) each
+    inputs, slopes = (
+        {width: torch.randn(size, width, **kind) for shape in shapes for width in shape} for _ in range(2)
+    )
+
+    def epoch() -> tuple[float, int]:
+        begun = measure.clock()
+        for _ in range(work.steps):
+            for weight in weights:
+                inputs[weight.shape[1]] @ weight.t()
+                if back:
+                    slopes[weight.shape[0]] @ weight
+                    slopes[weight.shape[0]].t() @ inputs[weight.shape[1]]
+        return measure.clock() - begun, size * work.steps
+
+    return epoch
+
+
+def columns(work: Work, table: batches.Table) -> dict[str, dict[str, Callable[[], Timed] | None]]:
+    """What prepares each column of training and of inference; None of one that cannot be run here."""
+    cuda = device().type == "cuda"
+    rate = 0.0 if cuda else work.config.attention_dropout
+    hf = {
+        "HF float32": partial(theirs, work, table, rate),
+        "HF bf16": partial(theirs, work, table, rate, bf16=True),
+        "HF bf16, grouping": partial(theirs, work, table, rate, bf16=True, grouped=True),
+        **({"HF bf16, its dropout": partial(theirs, work, table, 0.1, bf16=True)} if cuda else {}),
+    }
+    padded = Padded(table.task, table.packed, table.columns, table.ids)
+    training = {
+        **hf,
+        "rocl, padded": partial(ours, work, padded, rate),
+        "rocl": partial(ours, work, table, rate),
+        "rocl, relaxed": partial(ours, work, table, 0.0),
+        "products alone": partial(products, work, table),
+    }
+    inference = {
+        "HF float32": partial(answered, work, table, bf16=False, by_length=False),
+        "HF bf16": partial(answered, work, table, bf16=True, by_length=False),
+        "HF bf16, sorted": partial(answered, work, table, bf16=True, by_length=True),
+        "rocl": partial(answers, work, table),
+        "products alone": partial(products, work, table, back=False),
+    }
+    lacking = "HF" if transformers is None else "nothing"
+    return {
+        what: {name: None if name.startswith(lacking) else make for name, make in each.items()}
+        for what, each in (("training", training), ("inference", inference))
+    }
+
+
+def in_turns(makers: Mapping[str, Callable[[], Timed] | None], rounds: int) -> dict[str, list[tuple[float, int]]]:
+    """What each work says in each round, there and back; nothing of what cannot be run."""
+    ready = {name: make() for name, make in makers.items() if make}
+    found: dict[str, list] = {name: [] for name in makers}
+    for number in range(rounds):
+        for name in list(ready)[:: -1 if number % 2 else 1]:
+            found[name].append(ready[name]())
+    return found
+
+
+def table_of(work: Work) -> batches.Table:
+    return made_up.table(work.texts, texts(work), 2)
+
+
+def longest(work: Work, what: str, name: str) -> Timed:
+    """One column of a work, on no more than two batches of its longest texts."""
+    table, few = table_of(work), replace(work, steps=2)
+    rows = np.sort(np.argsort(-table.lengths, kind="stable")[: 2 * work.batch])
+    ids, lengths = [split(table)[row] for row in rows], table.lengths[rows]
+    packed = replace(made_up.packed(lengths, work.config.vocabulary), ids=np.concatenate(ids).astype(np.uint16))
+    return columns(few, made_up.table(work.texts, packed, 2))[what][name]()
+
+
+def lines(work: Work) -> Iterator[dict[str, object]]:
+    """A result for each column, of training and of inference."""
+    table = table_of(work)
+    real = int(table.lengths.sum())
+    for what, makers in columns(work, table).items():
+        found = in_turns(makers, work.rounds)
+        seconds = {name: [taken for taken, _ in each] for name, each in found.items()}
+        for name, each in found.items():
+            rates = [real / taken for taken in seconds[name]] or [None]
+            line = {"work": work.name, "what": what, "column": name}
+            line |= {"tokens_a_second": median(rates) if each else None, "lowest": min(rates), "highest": max(rates)}
+            line |= {"texts_a_second": median(rates) * len(table) / real if each else None}
+            line |= {"padding": 1 - real / max(each[0][1], real) if each else None}
+            peak = measure.peak(longest, work, what, name) if each and name != "products alone" else None
+            line |= {"peak_mib": peak}
+            for other in [*makers][:3] + ["products alone"]:
+                over = measure.ratio(seconds[other], seconds[name], "") if each and seconds[other] else {}
+                line |= {f"over_{other}": over.get(""), f"over_{other}_spread": spread(over)}
+            yield line
+
+
+def spread(over: Mapping[str, float]) -> str | None:
+    return f"{over['_lowest']:.3g} to {over['_highest']:.3g}" if over else None
+
+
+def run(*, works: Sequence[Work]) -> None:
+    results = []
+    for work in works:
+        found = list(lines(work))
+        for what in ("training", "inference"):
+            own = [line for line in found if line["what"] == what]
+            shown = [name for name in own[0] if name not in ("work", "what")]
+            print(f"\n{work.name}: {what}\n", flush=True)
+            head = [name.replace("_", " ") for name in shown]
+            print(runs.markdown(head, [[measure.cell(line[name]) for name in shown] for line in own]), flush=True)
+        results += found
+    print(json.dumps({"benchmark": "throughput", **measure.environment(), "results": results}, allow_nan=False))
+
+
+def main(short: bool) -> None:
+    run(works=SHORT if short else FULL)
 
 
 if __name__ == "__main__":
-    main()
+    main(measure.short(__doc__))
