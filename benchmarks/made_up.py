@@ -74,21 +74,25 @@ def model(config: Config, tables: Sequence[batches.Table]) -> Model:
     return ready(Model(encoder, heads))
 
 
-def learner(config: Config, tables: Sequence[batches.Table]) -> Callable[..., int]:
+def learner(
+    config: Config, tables: Sequence[batches.Table], words: type[torch.optim.Optimizer] | None = None
+) -> Callable[..., int]:
     """A function (experiment, tables, pairs) -> tokens that takes a step of training as `rocl.train` does."""
     learning = model(config, tables)
-    adamw = optimizer.adamw(optimizer.groups(learning, 1e-5))
+    stepping = optimizer.optimizers(learning, optimizer.groups(learning, 1e-5), words)
     scaler = torch.amp.GradScaler(learning.device.type, enabled=learning.precision == torch.float16)
-    optimizers = {"adamw": adamw}
 
     def step(experiment: Experiment, tables: Sequence[batches.Table], pairs: np.ndarray) -> int:
         state = State()
-        tokens = backward(experiment, learning, tables, pairs, 0, 0.5, optimizers, scaler, state)
-        scaler.unscale_(adamw)
-        torch.nn.utils.clip_grad_norm_(learning.parameters(), experiment.clip)
-        scaler.step(adamw)
+        tokens = backward(experiment, learning, tables, pairs, 0, 0.5, stepping, scaler, state)
+        for each in stepping.values():
+            scaler.unscale_(each)
+        optimizer.clip(learning, experiment.clip)
+        for each in stepping.values():
+            scaler.step(each)
+            each.zero_grad()
+        learning.encoder.embeddings.words.cleared()
         scaler.update()
-        adamw.zero_grad()
         return tokens
 
     return step

@@ -40,9 +40,11 @@ from rocl.losses import classify
 from rocl.models.checkpoints import Checkpoint
 from rocl.models.encoder import Config
 from rocl.models.heads import Model, outputs
+from rocl.optimizer import LazyRows
 from rocl.predict import device
 
 try:
+    import accelerate  # noqa: F401  its Trainer needs it
     import transformers
 except ImportError:
     transformers = None  # its columns are shown as not run
@@ -105,9 +107,9 @@ def objective(model: Model, encoded, batch, progress) -> dict[str, torch.Tensor]
     return {"loss": classify(model.heads[batch.task](encoded), batch.columns["labels"], kind="one")}
 
 
-def ours(work: Work, table: batches.Table, attention: float) -> Timed:
+def ours(work: Work, table: batches.Table, attention: float, words: type | None = None) -> Timed:
     """Epochs as `rocl.train` trains them."""
-    take = made_up.learner(replace(work.config, attention_dropout=attention), [table])
+    take = made_up.learner(replace(work.config, attention_dropout=attention), [table], words)
     experiment = Experiment(name=work.name, tasks=[table.task], model=Model, objective=objective, steps=1)
     of_epoch = {"batch": work.batch, "steps": work.steps, "sampling": batches.proportional}
 
@@ -265,7 +267,7 @@ def columns(work: Work, table: batches.Table) -> dict[str, dict[str, Callable[[]
         **hf,
         "rocl, padded": partial(ours, work, padded, rate),
         "rocl": partial(ours, work, table, rate),
-        "rocl, relaxed": partial(ours, work, table, 0.0),
+        "rocl, relaxed": partial(ours, work, table, 0.0, LazyRows),
         "products alone": partial(products, work, table),
     }
     inference = {

@@ -1,7 +1,9 @@
 """AdamW with rates by depth and decay on matrices only; learning-rate schedules as functions of progress in [0, 1]."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from rocl.models.words import Words
 
 
 def warmup_linear(progress: float, warmup: float) -> float:
@@ -59,3 +61,64 @@ def groups(model: nn.Module, learning_rate: float, *, decay: float = 1.0, weight
 def adamw(groups: list[dict], *, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> torch.optim.AdamW:
     """Fused AdamW over `groups`. BERT and BAM take eps 1e-6 (and no bias correction, which AdamW always has)."""
     return torch.optim.AdamW(groups, betas=betas, eps=eps, fused=True)
+
+
+class LazyRows(torch.optim.Optimizer):
+    """AdamW on those rows of a table that have a gradient; the others keep their weights and moments, undecayed.
+
+    Not the same as AdamW, by whose moments a word still moves after it was seen; SparseAdam with weight decay is. It
+    saves a third of a small encoder's step. Steps are counted for the whole table.
+    """
+
+    def __init__(
+        self, groups: list[dict], words: Words, *, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
+    ) -> None:
+        super().__init__(groups, {"betas": betas, "eps": eps})
+        self.words = words
+
+    @torch.no_grad()
+    def step(self) -> None:
+        for group in self.param_groups:
+            for table in [table for table in group["params"] if table.grad is not None]:
+                self.move(table, self.state[table], **group)
+
+    def move(self, table: Tensor, state: dict, *, lr, weight_decay, betas, eps, **_) -> None:
+        if not state:
+            state |= {"step": torch.tensor(0.0), "exp_avg": torch.zeros_like(table)}
+            state["exp_avg_sq"] = torch.zeros_like(table)
+        state["step"] += 1
+        rows = table.grad.any(1).nonzero().flatten() if self.words.rows is None else self.words.rows  # (U,)
+        slope, count, (first, second) = table.grad[rows], state["step"].item(), betas
+        mean = state["exp_avg"][rows].lerp_(slope, 1 - first)  # (U, E)
+        square = state["exp_avg_sq"][rows].mul_(second).addcmul_(slope, slope, value=1 - second)
+        size = (square / (1 - second**count)).sqrt_().add_(eps)
+        moved = table[rows].mul_(1 - lr * weight_decay).addcdiv_(mean, size, value=-lr / (1 - first**count))
+        for whole, part in ((table, moved), (state["exp_avg"], mean), (state["exp_avg_sq"], square)):
+            whole.index_copy_(0, rows, part)
+
+
+def optimizers(model: nn.Module, groups: list[dict], words: type[torch.optim.Optimizer] | None, **options) -> dict:
+    """AdamW for these groups as "adamw"; with `words`, one of that kind for the table of words, as "words"."""
+    if words is None:
+        return {"adamw": adamw(groups, **options)}
+    table = model.encoder.embeddings.words
+    apart = [group for group in groups if any(each is table.weight for each in group["params"])]
+    for group in apart:
+        group["params"] = [each for each in group["params"] if each is not table.weight]
+    own = [{**group, "params": [table.weight]} for group in apart]
+    rest = [group for group in groups if group["params"]]
+    return {"adamw": adamw(rest, **options), "words": words(own, table, **options)}
+
+
+def clip(model: nn.Module, most: float) -> Tensor:
+    """Scales the gradient of a `Model` so that its norm is at most `most`; returns the norm that it had."""
+    words = model.encoder.embeddings.words
+    if (rows := words.step_rows()) is None:
+        return nn.utils.clip_grad_norm_(model.parameters(), most)
+    parts = [p.grad for p in model.parameters() if p.grad is not None and p is not words.weight]
+    parts.append(words.weight.grad[rows])  # (U, E), a copy
+    norm = nn.utils.get_total_norm(parts)
+    if norm > most:
+        torch._foreach_mul_(parts, most / (norm + 1e-6))
+        words.weight.grad.index_copy_(0, rows, parts[-1])
+    return norm

@@ -65,13 +65,12 @@ def fit(
             )
         parts = nn.ModuleList(model.heads[name] for name in experiment.inner.heads).requires_grad_(False)
         optimizers["inner"] = torch.optim.Adam(parts.parameters(), experiment.inner.learning_rate)
-    adamw = optimizers["adamw"] = optimizer.adamw(
-        optimizer.groups(
-            model, experiment.learning_rate, decay=experiment.layer_decay, weight_decay=experiment.weight_decay
-        ),
-        betas=experiment.betas,
-        eps=experiment.epsilon,
+    groups = optimizer.groups(
+        model, experiment.learning_rate, decay=experiment.layer_decay, weight_decay=experiment.weight_decay
     )
+    options = {"betas": experiment.betas, "eps": experiment.epsilon}
+    stepping = optimizer.optimizers(model, groups, experiment.words, **options)
+    optimizers |= stepping
     scaler = torch.amp.GradScaler(model.device.type, enabled=model.precision == torch.float16)
     state = State()
     torch.manual_seed(seed)
@@ -110,25 +109,28 @@ def fit(
                 return state
             with held():  # a signal waits for the end of the step
                 progress = state.step / steps
-                for group in adamw.param_groups:
+                for group in [group for each in stepping.values() for group in each.param_groups]:
                     group["lr"] = group["rate"] * optimizer.warmup_linear(progress, experiment.warmup)
                 tokens += backward(experiment, model, train, next(order), seed, progress, optimizers, scaler, state)
-                scaler.unscale_(adamw)
-                norm = nn.utils.clip_grad_norm_(model.parameters(), experiment.clip)
+                for each in stepping.values():
+                    scaler.unscale_(each)
+                norm = optimizer.clip(model, experiment.clip)
                 if not math.isfinite(norm) and scaler.get_scale() <= 1:  # a larger scale is halved, the step skipped
                     raise UserError(
                         f"the gradient's norm is {norm.item()} at step {state.step}, though the loss is a number: the "
                         "step was not taken and the last checkpoint stands; look for a root or a logarithm of 0"
                     )
-                scaler.step(adamw)
+                for each in stepping.values():
+                    scaler.step(each)
+                    each.zero_grad()
                 scaler.update()
-                adamw.zero_grad()
+                model.encoder.embeddings.words.cleared()
                 # rows that are judged together every rank has seen
                 model.advance(None if experiment.together else lambda keys: ranks.gathered(keys)[0])
                 state.step += 1
                 if first and state.step % log_every == 0:
                     speed = tokens / (time.monotonic() - lap)
-                    loss = write_line(log, state, progress, adamw, norm, speed)
+                    loss = write_line(log, state, progress, stepping["adamw"], norm, speed)
                     score = f"{state.best['score']:.3f}" if state.best else "not yet scored"
                     bar.set_postfix_str(f"loss {loss:.3f}, dev {score}, {speed:.0f} tokens/s", refresh=False)
                     lap, tokens = time.monotonic(), 0

@@ -13,7 +13,18 @@ import torch.nn.functional as F
 
 import rocl.losses
 from benchmarks import __main__ as every
-from benchmarks import attention, data, distillation, distributed, growth, losses, made_up, measure, together
+from benchmarks import (
+    attention,
+    data,
+    distillation,
+    distributed,
+    growth,
+    losses,
+    made_up,
+    measure,
+    throughput,
+    together,
+)
 from rocl.models.encoder import Config
 from rocl.predict import device
 
@@ -239,6 +250,44 @@ def test_a_failure_does_not_hide_the_others(capfd):
 def test_rocl_needs_no_benchmark():
     for file in (every.ROOT / "rocl").rglob("*.py"):
         assert not re.search(r"^\s*(from|import) benchmarks\b", file.read_text("utf-8"), re.M), file
+
+
+def test_throughput_counts_real_tokens_of_the_same_texts_in_every_column(capsys):
+    work = throughput.Work("tiny", TINY, "tweets", 4, 16, rounds=2, steps=3)
+    throughput.run(works=[work])
+    printed = capsys.readouterr().out
+    found = json.loads(printed.splitlines()[-1])
+    assert found["benchmark"] == "throughput" and found["commit"] and "| rocl, relaxed | " in printed
+    lengths = throughput.table_of(work).lengths
+    lines = {(line["what"], line["column"]): line for line in found["results"]}
+    assert len(lines) == 7 + 5
+    for (_, column), line in lines.items():
+        ran = not column.startswith("HF") or throughput.transformers is not None
+        assert ran == (line["tokens_a_second"] is not None)
+        if ran:
+            assert line["lowest"] <= line["tokens_a_second"] <= line["highest"]
+            np.testing.assert_allclose(line["texts_a_second"] / line["tokens_a_second"], 12 / lengths.sum())
+            assert line["over_products alone"] > 0
+    assert lines["training", "rocl"]["padding"] == 0 < lines["training", "rocl, padded"]["padding"]
+
+
+def test_padded_texts_are_as_long_as_the_longest_of_their_batch_and_keep_their_tokens():
+    work = throughput.Work("tiny", TINY, "tweets", 4, 16, steps=2)
+    table = throughput.table_of(work)
+    padded = throughput.Padded(table.task, table.packed, table.columns, table.ids)
+    rows = np.array([3, 0, 5])
+    batch, plain = padded.batch(rows), table.batch(rows)
+    assert batch.starts.diff().tolist() == [plain.max_length] * 3
+    for text, own in zip(batch.ids.view(3, -1), plain.ids.split(plain.starts.diff().tolist()), strict=True):
+        assert torch.equal(text[: len(own)], own) and not text[len(own) :].any()
+
+
+@pytest.mark.skipif(throughput.transformers is None, reason="Trainer and accelerate are not installed")
+def test_trainer_sees_every_text_once_and_grouping_pads_less():
+    work = throughput.Work("tiny", TINY, "tweets", 4, 64, steps=50)
+    table = throughput.table_of(work)
+    plain, grouped = (throughput.theirs(work, table, 0.0, grouped=each)()[1] for each in (False, True))
+    assert table.lengths.sum() <= grouped < plain
 
 
 def test_all_benchmarks_are_run():

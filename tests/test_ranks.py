@@ -21,7 +21,7 @@ from forks import forked
 from test_kill import outcome as graph_outcome
 from test_train import all_tokens, by_group, by_row, made, outcome, run
 
-from rocl import command, disk, ranks, train
+from rocl import command, disk, optimizer, ranks, train
 from rocl.data import batches
 from rocl.experiment import Experiment, Scale, graph
 from rocl.losses import classify, momentum_contrast, pcgrad, supervised_contrastive
@@ -121,18 +121,18 @@ def experiment(method: str, path: Path, **values) -> Experiment:
 
 def recorded(experiment: Experiment, out: Path) -> None:
     """Runs it and leaves of each rank the gradients of all steps and the weights before the last one."""
-    clip, gradients, weights = torch.nn.utils.clip_grad_norm_, [], []
+    clip, gradients, weights = optimizer.clip, [], []
 
-    def spy(parameters, *arguments):
-        parameters = list(parameters)
+    def spy(model, most):
+        parameters = list(model.parameters())
         gradients.append(torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters]))
         weights[:] = [torch.cat([p.detach().flatten() for p in parameters])]
-        return clip(parameters, *arguments)
+        return clip(model, most)
 
-    torch.nn.utils.clip_grad_norm_ = spy
+    optimizer.clip = spy
     run(experiment, out)
     np.savez(out / f"rank-{ranks.rank()}.npz", gradients=torch.stack(gradients), weights=weights[0])
-    torch.nn.utils.clip_grad_norm_ = clip
+    optimizer.clip = clip
 
 
 def metrics(out: Path) -> list[dict]:

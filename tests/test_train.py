@@ -19,6 +19,7 @@ from rocl.errors import UserError
 from rocl.experiment import Experiment, Scale, graph
 from rocl.losses import classify
 from rocl.models.heads import Encoded, Model, classification_head, first, first_tokens, linear, mean
+from rocl.optimizer import LazyRows
 from rocl.step import State, backward, set_random_state
 
 
@@ -141,9 +142,14 @@ class Stop(Exception):
     pass
 
 
-@pytest.mark.parametrize("step", [1, 4, 7, 11])
-def test_a_run_killed_at_any_step_ends_with_the_same_bits(tmp_path, whole, monkeypatch, step):
+@pytest.mark.parametrize(("step", "words"), [(1, None), (4, None), (7, None), (11, None), (7, LazyRows)])
+def test_a_run_killed_at_any_step_ends_with_the_same_bits(tmp_path, whole, monkeypatch, step, words):
     experiment, expected = whole
+    if words:
+        experiment = replace(experiment, words=words)
+        other = outcome(run(experiment, tmp_path / "whole"))
+        assert other["weights.safetensors"] != expected["weights.safetensors"]
+        expected = other
     patience = train.PATIENCE
 
     def dies(*arguments):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from rocl.errors import UserError
 from rocl.models.attention import Layout, attention, dropout, layout
+from rocl.models.words import Words
 
 ACTIVATIONS = {
     "gelu": F.gelu,
@@ -107,7 +108,7 @@ class Embeddings(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         width = config.embedding
-        self.words = nn.Embedding(config.vocabulary, width, padding_idx=config.padding)
+        self.words = Words(config.vocabulary, width, padding_idx=config.padding)
         # Positions that count from behind the padding id have a row for padding too, which learns nothing either.
         padding = config.first_position - 1 if config.first_position else None
         self.positions = nn.Embedding(config.positions, width, padding_idx=padding)

@@ -11,6 +11,7 @@ from torch import nn
 from rocl.errors import UserError
 from rocl.models.encoder import Embeddings, Encoder
 from rocl.models.families import FAMILIES
+from rocl.models.words import Words
 
 # V pieces of the new vocabulary, P rows of the position table, E width of the embeddings
 
@@ -37,7 +38,7 @@ def transplant(
     sizes = {"vocabulary": len(pieces), "positions": len(places)}
     new = _copy(encoder, stored, padding=padding, first_position=first, **sizes)
     new.source = None
-    new.embeddings.words = nn.Embedding.from_pretrained(words, freeze=False, padding_idx=padding)
+    new.embeddings.words = Words.from_pretrained(words, freeze=False, padding_idx=padding)
     new.embeddings.positions = nn.Embedding.from_pretrained(places, False, padding if first else None)
     return new
 

@@ -1,0 +1,160 @@
+"""Proves that gradients made and cleared by rows are those of nn.Embedding however used, and what LazyRows moves."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from rocl import optimizer
+from rocl.models.words import Words
+
+IDS = [torch.tensor(ids) for ids in ([3, 1, 3, 0], [2, 3], [5], [1, 1, 1])]
+
+
+def pair(padding: int | None = 0) -> tuple[Words, nn.Embedding]:
+    torch.manual_seed(0)
+    words, plain = Words(7, 4, padding_idx=padding), nn.Embedding(7, 4, padding_idx=padding)
+    plain.load_state_dict(words.state_dict())
+    return words, plain
+
+
+def back(table: nn.Embedding, ids: torch.Tensor, seed: int = 1) -> None:
+    slope = torch.randn(len(ids), 4, generator=torch.Generator().manual_seed(seed))
+    (table(ids) * slope).sum().backward()
+
+
+def as_model(words: nn.Embedding) -> nn.Module:
+    model = nn.Module()
+    model.encoder, model.head = nn.Module(), nn.Linear(2, 3)
+    model.encoder.embeddings = nn.Module()
+    model.encoder.embeddings.words = words
+    return model
+
+
+@pytest.mark.parametrize("padding", [None, 0, 3])
+def test_the_gradient_of_several_look_ups_is_that_of_an_embedding_step_after_step(padding):
+    words, plain = pair(padding)
+    places = set()
+    for _ in range(3):
+        for ids in IDS:
+            back(words, ids)
+            back(plain, ids)
+        assert_close(words.weight.grad, plain.weight.grad)
+        places.add(words.weight.grad.data_ptr())
+        assert words.step_rows().tolist() == [0, 1, 2, 3, 5]
+        words.cleared()
+        plain.zero_grad()
+        assert words.weight.grad is None and not words.spare.any()
+    assert len(places) == 1, "its memory is used again"
+
+
+def test_a_gradient_that_is_kept_is_not_written_to_again():
+    """As where the tasks' gradients are combined: each is taken away before the next is made."""
+    words, plain = pair()
+    kept = []
+    for number in (1, 2):
+        back(words, IDS[0], number)
+        kept.append(words.weight.grad)
+        words.zero_grad(set_to_none=True)
+    for number, gradient in zip((1, 2), kept, strict=True):
+        plain.zero_grad()
+        back(plain, IDS[0], number)
+        assert_close(gradient, plain.weight.grad)
+    words.weight.grad = kept[0] + kept[1]
+    assert words.step_rows() is None
+    words.cleared()
+    back(words, IDS[1])
+    plain.zero_grad()
+    back(plain, IDS[1])
+    assert_close(words.weight.grad, plain.weight.grad)
+
+
+@pytest.mark.parametrize("tied_first", [True, False])
+def test_a_tied_layer_beside_the_look_up_is_seen(tied_first):
+    words, plain = pair()
+    for _ in range(2):
+        for table in (words, plain):
+            if tied_first:
+                table.weight.square().sum().backward()
+            back(table, IDS[0])
+            if not tied_first:
+                table.weight.square().sum().backward()
+        assert_close(words.weight.grad, plain.weight.grad)
+        assert words.step_rows() is None, "rows that no look-up touched are not 0"
+        words.cleared()
+        plain.zero_grad()
+
+
+def test_one_graph_for_both_uses_is_right_too():
+    words, plain = pair()
+    for table in (words, plain):
+        ((table(IDS[0]) @ table.weight.t()).square().sum()).backward()
+    assert_close(words.weight.grad, plain.weight.grad)
+    assert words.step_rows() is None
+
+
+def test_frozen_and_without_a_graph_it_is_an_embedding():
+    words, plain = pair()
+    with torch.no_grad():
+        assert torch.equal(words(IDS[0]), plain(IDS[0]))
+    words.requires_grad_(False)
+    assert not words(IDS[0]).requires_grad
+
+
+@pytest.mark.parametrize("most", [0.1, 1e6])
+@pytest.mark.parametrize("known", [True, False])
+def test_clipping_is_that_of_torch(most, known):
+    words, plain = pair()
+    models = [as_model(table) for table in (words, plain)]
+    models[1].head.load_state_dict(models[0].head.state_dict())
+    for model in models:
+        back(model.encoder.embeddings.words, IDS[0])
+        model.head(torch.ones(1, 2)).sum().backward()
+    if not known:
+        words.weight.grad.add_(0)
+    found = optimizer.clip(models[0], most)
+    expected = nn.utils.clip_grad_norm_(models[1].parameters(), most)
+    assert_close(found, expected)
+    for ours, theirs in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        assert_close(ours.grad, theirs.grad)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_lazy_rows_move_as_adamw_moves_them_and_no_others(known):
+    """Rows that every step touches go the way of AdamW; others stay where they are, to the bit."""
+    words, plain = pair(None)
+    groups = [{"params": [table.weight], "rate": 0.1, "lr": 0.1, "weight_decay": 0.05} for table in (words, plain)]
+    lazy = optimizer.LazyRows(groups[:1], words, betas=(0.8, 0.9), eps=1e-6)
+    adamw = optimizer.adamw(groups[1:], betas=(0.8, 0.9), eps=1e-6)
+    before = words.weight.detach().clone()
+    for number in range(4):
+        for table, mover in ((words, lazy), (plain, adamw)):
+            back(table, IDS[0], number)
+            if table is words:
+                assert table.step_rows() is not None
+                table.rows = table.rows if known else None
+            mover.step()
+            table.zero_grad()
+        words.held = None
+    assert_close(words.weight[[0, 1, 3]], plain.weight[[0, 1, 3]])
+    assert torch.equal(words.weight[[2, 4, 5, 6]], before[[2, 4, 5, 6]])
+    assert not torch.equal(plain.weight[[2, 4, 5, 6]], before[[2, 4, 5, 6]]), "AdamW decays all of them"
+
+
+def test_every_parameter_has_one_optimizer_with_and_without_lazy_rows():
+    words, _ = pair()
+    model = as_model(words)
+    model.encoder.layers = nn.ModuleList()
+    parameters = {name: parameter for name, parameter in model.named_parameters()}
+
+    def groups() -> list[dict]:
+        return [{"params": list(parameters.values()), "rate": 0.1, "lr": 0.1, "weight_decay": 0.0}]
+
+    for kind, names in ((None, {"adamw"}), (optimizer.LazyRows, {"adamw", "words"})):
+        made = optimizer.optimizers(model, groups(), kind)
+        own = [p for each in made.values() for group in each.param_groups for p in group["params"]]
+        assert set(made) == names and sorted(map(id, own)) == sorted(map(id, parameters.values()))
+    assert made["words"].param_groups[0]["params"] == [words.weight]
+    assert SimpleNamespace(**made["words"].param_groups[0]).rate == 0.1
