@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
+from torch import nn
 
 from experiments import encoders
 from experiments.adversarial import labels, of_labelled
@@ -24,7 +25,7 @@ from rocl.data.text import side
 from rocl.experiment import Experiment, Scale
 from rocl.losses import approach, info_nce
 from rocl.metrics import retrieval
-from rocl.models.heads import Encoded, by_text, first, first_tokens, outputs
+from rocl.models.heads import Encoded, Model, by_text, first, first_tokens, outputs
 
 
 def sides(encoded: Encoded):
@@ -72,9 +73,20 @@ def bare(scale: Scale) -> list[Task]:
     return [replace(pairs, metric=None) for pairs in translated(scale)]
 
 
+class First(nn.Module):
+    """What an encoder says of a text, as a head: its first token's vector (R, D)."""
+
+    def forward(self, encoded: Encoded):
+        return first(encoded)
+
+
+def as_it_was(tasks, done, *, start) -> Model:
+    return Model(start(done), {"first": First()})
+
+
 def placed(done, *, twin: Task, translations: list[Task]) -> list[Task]:
     """Beside the twin, translations with the vectors that their English side had before."""
-    before = [done["target"].predict(side(pairs, 0), "train") for pairs in translations]  # (N, D) each
+    before = [done["target"].predict(side(pairs, 0), "train", "first") for pairs in translations]  # (N, D) each
     return [twin, *(column(pairs, target=found) for pairs, found in zip(translations, before, strict=True))]
 
 
@@ -84,7 +96,16 @@ def found(scale: Scale, part: str) -> Experiment:
 
 def met(scale: Scale, part: str) -> Experiment:
     start, needs = encoders.beginning(scale)
-    target = encoders.as_it_is(scale, "start", start, needs, 1, [])
+    target = Experiment(
+        name="start",
+        needs=needs,
+        tasks=translated(scale),
+        model=partial(as_it_was, start=start),
+        objective=finding,
+        judge=judge,
+        steps=0,
+        seed=1,  # nothing is drawn
+    )
     tasks = partial(placed, twin=setting(scale).english[part], translations=bare(scale))
     needs = {**alone(scale, setting(scale).english[part]).needs, "target": target}
     return paired(scale, part, "meeting", meeting, tasks=tasks, needs=needs)

@@ -102,7 +102,10 @@ def latex_table(scale: str, rows: Sequence[Row]) -> str:
     columns = {key: best(key[-1], [row["mean"] for row in column]) for key, column in ours.items()}
     blocks: dict[str, list[str]] = {"baselines": [], "systems": [], "quoted": []}
     for (name,), line in grouped([row | {"title": titled(row)} for row in rows], "title").items():
-        found = {key: latex_cell(row, columns.get(key)) for key, (row,) in grouped(line, *COLUMN).items()}
+        cells = {
+            key: [latex_cell(row, columns.get(key)) for row in told] for key, told in grouped(line, *COLUMN).items()
+        }
+        found = {key: " / ".join(several) for key, several in cells.items()}  # one source may quote two figures
         kind = "quoted" if "quoted" in line[0] else "systems" if line[0]["seeds"] else "baselines"
         blocks[kind].append(" & ".join([escaped(name), *(found.get(key, "--") for key in columns)]) + r" \\")
     sizes = {task: sum(key[:2] == task for key in columns) for task in grouped(rows, *COLUMN[:2])}

@@ -76,7 +76,8 @@ def by_layer(
             sides = [side[:, layer, place] for side in both]
             found, half = retrieval(*sides), len(sides[0]) // 2
             row |= {f"{name} {way}": found[f"retrieval/{way}"] for way in ("forth", "back")}
-            row[f"{name} told apart"] = language_probe([s[:half] for s in sides], [s[half:] for s in sides])
+            if half:  # a pair to learn from, a pair to be asked about
+                row[f"{name} told apart"] = language_probe([s[:half] for s in sides], [s[half:] for s in sides])
         rows.append(row)
     return rows
 

@@ -123,8 +123,9 @@ def cell(metric: str, scores: Sequence[Mapping[str, float]]) -> str:
     if not scores:
         return ""
     values = [each[metric] for each in scores]
-    factor = 1 if metric.endswith(("mse", "perplexity", "per_word", "divergence")) else 100
-    digits = 4 if metric.endswith("divergence") else 1 + metric.endswith("per_word")
+    nats = metric.endswith("divergence") or metric in ("loss", "weighted_loss")
+    factor = 1 if nats or metric.endswith(("mse", "perplexity", "per_word")) else 100
+    digits = 4 if nats else 1 + metric.endswith("per_word")
     spread = f" ± {factor * np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
     if len(scores) == 1 and f"{metric}/low" in scores[0]:
         low, high = (factor * scores[0][f"{metric}/{end}"] for end in ("low", "high"))
@@ -173,7 +174,7 @@ def made(lines: Sequence[Line]) -> str:
     ran = {(line["scale"], line["run"], line["seed"]): line for line in lines if line.get("seed") is not None}.values()
     systems = comparison.grouped(ran, "scale", "run").values()
     minutes = sum(line["seconds"] or 0 for line in ran) / 60
-    data = {(line["scale"], line["task"], json.dumps(line["corpus"])): line for line in lines if "corpus" in line}
+    data = {(line["scale"], line["task"], json.dumps(line["corpus"])): line for line in lines if "quoted" not in line}
     said = [line["environment"] | {"precision": line["precision"], "code": line["code"]} for line in ran]
     names = dict.fromkeys(name for one in said for name in one)
     versions = {name: ", ".join(sorted({str(one.get(name)) for one in said})) for name in names}

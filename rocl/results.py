@@ -30,6 +30,26 @@ BASELINES = {"majority": baselines.most_frequent, TFIDF: baselines.regressed}
 WHO = ("system", "run", "scale", "seed", "task")
 MADE = ("parameters", "precision", "steps", "best", "seconds", "values", "environment", "code")
 QUOTED = ("quoted", "corpus", "system", "task")  # of a quoted line; all else is figures
+INSIDE = {  # what the objects of a line must have, as far as a report reads them
+    "corpus": (
+        "name",
+        "digest",
+        "judged_on",
+        "language",
+        "note",
+        "duplicates",
+        "leaks",
+        "drop_leaks",
+        "train",
+        "dev",
+        "test",
+    ),
+    "environment": ("device", "threads", "torch"),
+    "best": ("step", "score"),
+    "values": (),
+    "dev": (),
+    "test": (),
+}
 LEFT_OUT = ("command", "git_changes")  # of the environment: they name paths, and `code` says more
 
 
@@ -163,6 +183,8 @@ def of_file(path: Path) -> Iterator[tuple[Line, str]]:
     """The lines of a file, each with where it is from."""
     for number, text in enumerate(reading.lines(path), 1):
         where = f"{path}, line {number}"
+        if not text.strip():
+            raise UserError(f"{where}: empty: remove it, or write the file again")
         try:
             line = json.loads(text)
         except ValueError as error:
@@ -177,22 +199,41 @@ def check(line: Line, where: str) -> None:
         raise UserError(f"{where}: not a JSON object: remove it")
     if "quoted" in line:
         figures = {name: value for name, value in line.items() if name not in QUOTED}
-        wrong = [n for n, v in figures.items() if not (isinstance(v, int | float) and 0 <= v <= 1)]
-        if wrong or not figures or not isinstance(line.get("task"), str):
+        wrong = [n for n, v in figures.items() if not (isinstance(v, int | float) and v is not True and 0 <= v <= 1)]
+        wrong += [name for name in QUOTED if not isinstance(line.get(name, ""), str)]
+        if wrong or not figures or "task" not in line:
             example = '{"quoted": "who, where", "task": "emotion", "micro_f1": 0.668}'
             raise UserError(f"{where}: {', '.join(wrong) or 'a task and a metric'}: write it as {example}")
         return
     needed = (*WHO, "corpus", "encoder", "dev", "test", *(MADE if line.get("seed") is not None else ()))
     if missing := [name for name in needed if name not in line]:
         raise UserError(f"{where}: it has no {missing[0]!r}: lines are what python -m rocl.report --lines writes")
-    if "predicted" not in line:
+    if odd := next(strange(line), None):
+        raise UserError(f"{where}: {odd} is not there, or not what it was written as: take the original")
+    if "predicted" not in line and "gold" not in line:
         return
-    if missing := [name for name in ("labels", "rows", "gold") if name not in line]:
+    if missing := [name for name in ("labels", "rows", "gold", "predicted") if name not in line]:
         raise UserError(f"{where}: it has predictions and no {missing[0]!r}: take the original")
-    gold, predicted = line["gold"].split(" "), line["predicted"].split(" ")
-    right = sum(map(str.__eq__, gold, predicted)) / len(gold)
-    if len(gold) != len(predicted) or abs(right - line["test"]["accuracy"]) > 1e-9:
+    try:
+        gold, predicted = (unpacked(line, side) for side in ("gold", "predicted"))
+        right = (gold == predicted).all(1).mean() if len(gold) == len(predicted) else -1.0
+    except (TypeError, ValueError, IndexError, AttributeError) as error:
+        raise UserError(f"{where}: its gold, predictions and labels do not fit ({error}): take the original") from None
+    if abs(right - line["test"].get("accuracy", -1)) > 1e-9:
         raise UserError(f"{where}: what it predicted does not give its accuracy: it was changed, take the original")
+
+
+def strange(line: Line) -> Iterator[str]:
+    """The parts of a line that no report wrote so."""
+    if not isinstance(line["seed"], int | None):
+        yield "seed"
+    for name, inside in INSIDE.items():
+        if not isinstance(line.get(name, {}), dict):
+            yield name
+        else:
+            yield from (f"{name}: {inner}" for inner in inside if name in line and inner not in line[name])
+    for side in ("dev", "test"):
+        yield from (f"{side}: {name}" for name, score in line[side].items() if not isinstance(score, int | float))
 
 
 def distinct(told: Iterable[tuple[Line, str]]) -> list[Line]:

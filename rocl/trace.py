@@ -159,7 +159,9 @@ def opened(run: Path, nodes: Sequence[Node], options: Namespace) -> Subject:
         raise UserError(f"{run}: the corpus of {changed[0]} is no longer what the run read; {why}")
     known = {label for task in kept.values() for label in task.labels}
     same = [tuple(pair.split("=")) for pair in options.same]
-    if wrong := [name for pair in same for name in pair if len(pair) != 2 or name not in known]:
+    if odd := [pair for pair, names in zip(options.same, same, strict=True) if len(names) != 2]:
+        raise UserError(f"--same: {odd[0]!r} is not of the form A=B: write two labels with one = between them")
+    if wrong := [name for pair in same for name in pair if name not in known]:
         near = hint(wrong[0], sorted(known))
         raise UserError(f"--same: {wrong[0]!r} is no label of {GRAPH}{near}: write A=B, two such labels")
     pairs = parallel(list(kept.values())) | ({options.pairs.stem: read_pairs(options.pairs)} if options.pairs else {})

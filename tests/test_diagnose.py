@@ -159,7 +159,7 @@ def test_what_gives_a_language_away_is_found_and_what_cannot_is_not(diagnosed):
     rows = {(row["vectors"], row["layer"]): row for row in diagnosed["layers"]}
     assert list(rows) == [(v, layer) for v in ("mean", "first token") for layer in ("embeddings", "1", "2")]
     words = rows["mean", "embeddings"]
-    assert words["aa-bb probe"] == 1 and words["aa-bb A-distance"] > 1.9
+    assert words["aa-bb probe"] > 0.95 and words["aa-bb A-distance"] > 1.8
     blind = rows["first token", "embeddings"]
     assert (blind["aa-bb probe"], blind["aa-bb A-distance"]) == (0.5, 0) and blind["bb-aa pairs (124) forth"] < 0.01
 
@@ -256,7 +256,8 @@ def test_two_runs_are_compared_text_by_text(out, diagnosed):
     (row,) = diagnosed["agreement"]
     after, alone = (f"only {run(out, name).parent.name} seed-1 right" for name in ("after", "alone"))
     assert [row["both right"], row[after], row[alone]] == [right[True, True], right[True, False], right[False, True]]
-    assert row["decided otherwise"] == right[True, False] + right[False, True] == len(diagnosed["disagreement"]) > 0
+    assert row["decided otherwise"] == right[True, False] + right[False, True] > 0
+    assert len(diagnosed["disagreement"]) == min(20, row["decided otherwise"])
     sure = []
     for told in diagnosed["disagreement"]:
         pair = [next(line for line in side if line["id"] == told["id"]) for side in sides]
@@ -357,7 +358,8 @@ def test_labels_of_two_names_are_one_class_where_it_is_said(out, capsys):
     [
         (["no=yess"], "'yess' is no label of the tasks of the run"),
         (["no=yess"], "did you mean yes?"),
-        (["no"], "write A=B"),
+        (["no"], "'no' is not of the form A=B"),
+        (["no=yes=no"], "'no=yes=no' is not of the form A=B"),
         (["no=yes", "no=no"], "no stands for two labels of one or other: choose one"),
     ],
 )

@@ -64,6 +64,8 @@ def test_by_layer_measures_each_layer_by_itself():
     assert [row["p forth"] == row["p back"] == 1 for row in rows] == [True, False, True, False]
     halves = [[side[:15, 1, 0] for side in pair], [side[15:, 1, 0] for side in pair]]
     assert rows[1]["p told apart"] == probes.language_probe(*halves)
+    (one, *_) = probes.by_layer({}, {}, {"p": [side[:1] for side in pair]})
+    assert one["p forth"] == 1 and "p told apart" not in one, "a probe needs a pair to learn from and one to be asked"
     assert probes.by_layer({}, {}, {}) == []
 
 

@@ -197,6 +197,17 @@ def without(each: dict, name: str) -> dict:
         (json.dumps(without(line("a", 1, 0.2), "environment")), "no 'environment'"),
         (json.dumps(line("a", 1, 0.2) | {"predicted": "0 1"}), "does not give its accuracy"),
         (json.dumps(line("a", 1, 0.2) | {"predicted": line("a", 2, 0.5)["predicted"]}), "does not give its accuracy"),
+        (json.dumps(line("a", 1, 0.2) | {"corpus": {}}), "corpus: name is not there"),
+        (json.dumps(line("a", 1, 0.2) | {"environment": {}}), "environment: device is not there"),
+        (json.dumps(line("a", 1, 0.2) | {"best": 3}), "best is not there, or not what"),
+        (json.dumps(line("a", 1, 0.2) | {"seed": [1]}), "seed is not there, or not what"),
+        (json.dumps(line("a", 1, 0.2) | {"test": {"macro_f1": None}}), "test: macro_f1 is not there"),
+        (json.dumps(line("a", 1, 0.2) | {"test": {}}), "does not give its accuracy"),
+        (json.dumps(line("a", 1, 0.2) | {"labels": ["one"]}), "do not fit"),
+        (json.dumps(without(line("a", 1, 0.2), "predicted")), "no 'predicted'"),
+        ("", "empty: remove it"),
+        (json.dumps(QUOTED | {"micro_f1": True}), "micro_f1: write it as"),
+        (json.dumps(QUOTED | {"quoted": ["x"]}), "quoted: write it as"),
         (json.dumps(QUOTED | {"micro_f1": 66.8}), "micro_f1: write it as"),
         (json.dumps(without(QUOTED, "micro_f1")), "a task and a metric: write it as"),
         (json.dumps(without(QUOTED, "task")), "a task and a metric: write it as"),
@@ -392,6 +403,16 @@ def test_latex_has_one_table_with_every_task_and_escapes_what_is_special(file, c
     assert r"\textbf{" in mtkd and r"{\small$\,\pm\,$" in mtkd and r"$^{\dagger}$" in mtkd
     assert lines[-1] == r"Ro-BERT (quoted: Ciobotaru et al. 2022) & -- & -- & 66.8 & -- & -- \\"
     assert body.count(r"\midrule") == 3  # under the head, the baselines, the systems
+
+
+def test_two_figures_of_one_source_and_one_with_its_corpus_stand_in_every_form(tmp_path, capsys):
+    lines = [*study(), QUOTED, QUOTED | {"micro_f1": 0.619, "corpus": study()[0]["corpus"]["name"]}]
+    file = written(tmp_path / "lines.jsonl", lines)
+    for flags in ([], ["--csv"], ["--latex"]):
+        told = reported([str(file), *flags], capsys)
+        assert "66.8" in told or "0.668" in told
+        assert "61.9" in told or "0.619" in told
+    assert "66.8 / 61.9" in told
 
 
 def test_latex_letters_with_a_meaning_are_escaped():

@@ -401,6 +401,20 @@ def test_no_server_at_all_is_told(clock):
     assert "no whole answer" in message and "ConnectionError" in message and 5 < len(clock.waits) < 12
 
 
+@pytest.mark.parametrize("key", ['q"uo"te', "back\\slash", 'bo\\"th'])
+def test_a_key_that_json_writes_otherwise_is_not_shown_in_an_echo_of_the_request(server, monkeypatch, key):
+    monkeypatch.setenv("LIBRETRANSLATE_KEY", key)
+
+    def echo(handler):
+        body = handler.server.asked[-1]["body"]
+        handler.answer(400, {"plain": key, "json": json.dumps(body), "api_key": body["api_key"]})
+
+    server.faults = [echo]
+    message = error(only(corpus("one"), libre(server)))
+    forms = [key, json.dumps(key)[1:-1], json.dumps(json.dumps(key)[1:-1])[1:-1]]
+    assert "***" in message and not any(form in message for form in forms)
+
+
 def test_a_refusal_is_told_at_once_with_the_servers_words(server, clock, monkeypatch):
     monkeypatch.setenv("GOOGLE_TRANSLATE_KEY", KEY)
     server.key = KEY
@@ -432,6 +446,7 @@ WRONG = {
     "one for both": {"translatedText": "ab"},
     "an empty one": {"translatedText": ["a", " \n"]},
     "a number": {"translatedText": ["a", 2]},
+    "half a surrogate pair": '{"translatedText": ["a", "\\ud83d b"]}',
     "google, too few": {"data": {"translations": [{"translatedText": "a"}]}},
     "google, another field": {"data": {"translations": [{"translatedText": "a"}, {"text": "b"}]}},
     "google, nothing": {"data": {"translations": []}},
@@ -445,7 +460,8 @@ def test_a_reply_that_is_not_whole_is_refused_and_nothing_of_it_kept(server, mon
     monkeypatch.setenv(engine.key, KEY)
     server.key, server.faults = KEY, [None, lambda handler: handler.answer(200, WRONG[wrong])]
     message = error(only(source, engine))
-    assert "answers 2 texts with" in message and "run again" in message and "with no text" in message
+    assert "answers 2 texts with" in message and "run again" in message and "None" not in message
+    assert ("too many" in wrong) != ("with no text" in message)
     assert "too many" in wrong or "'three'" in message or "'four'" in message
     assert [one["text"] for one in lines(engine)] == ["one", "two"]
     assert train(only(source, engine))[2:] == ["yy: three", "yy: four"]

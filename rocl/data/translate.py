@@ -74,11 +74,20 @@ class Engine:
                 found = [one.get("translatedText") if isinstance(one, dict) else one for one in found]
             case _:
                 found = []
-        pairs = zip_longest(texts, found)
-        if no := [text for text, one in pairs if not (text and isinstance(one, str) and one.strip())]:
-            have = f"{len(texts)} texts with {len(found)} translations, and {str(no[0])[:60]!r} with no text"
+        pairs = list(zip_longest(texts, found))
+        if no := [text for text, one in pairs if not (text and isinstance(one, str) and written(one))]:
+            have = f"{len(texts)} texts with {len(found)} translations"
+            have += f", and {no[0][:60]!r} with no text" if no[0] else ""
             raise UserError(f"{self.address} answers {have}: run again, or write that line of the cache by hand")
         return found
+
+
+def written(text: str) -> bool:
+    """Whether there is something in it that a file can hold: half a surrogate pair it cannot."""
+    try:
+        return bool(text.encode().strip())
+    except UnicodeEncodeError:
+        return False
 
 
 GOOGLE = Engine(  # v2 takes 128 texts and 100,000 bytes, better 5,000 code points; 6,000,000 of these a minute
@@ -209,7 +218,7 @@ def _answer(engine: Engine, key: str, headers: dict[str, str], body: dict[str, A
         status, content, after = _once(engine.address, headers, body)
         if status == 200:
             return _json(content)
-        said = content.decode(errors="replace").replace(key or "\0", "***")
+        said = hidden(content.decode(errors="replace"), key)
         why = f"{engine.address}: {status or 'no whole answer,'} {' '.join(said.split())[:200]}"
         if not (status in (0, 408, 429) or status >= 500 or status == 403 and BUSY.search(content)):
             raise UserError(f"{why}: check {engine.key}, the languages and the engine's limits")
@@ -218,6 +227,14 @@ def _answer(engine: Engine, key: str, headers: dict[str, str], body: dict[str, A
             raise UserError(f"{why}: attempt {attempt + 1} and the last: run again in {wait:.0f} s, what came is kept")
         print(f"{why}: again in {wait:.0f} s", file=sys.stderr)
         sleep(wait)
+
+
+def hidden(said: str, key: str) -> str:
+    """What a server says without the key, as it is or as JSON writes it, within JSON too."""
+    for _ in range(3):
+        said = said.replace(key or "\0", "***")
+        key = json.dumps(key)[1:-1]
+    return said
 
 
 def _once(address: str, headers: dict[str, str], body: dict[str, Any]) -> tuple[int, bytes, float]:
