@@ -24,10 +24,12 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from statistics import median
 
 import numpy as np
 import torch
+from PIL import Image, ImageDraw, ImageFont
 from torch import nn
 
 from benchmarks import made_up, measure
@@ -332,7 +334,30 @@ def spread(over: Mapping[str, float]) -> str | None:
     return f"{over['_lowest']:.3g} to {over['_highest']:.3g}" if over else None
 
 
-def run(*, works: Sequence[Work]) -> None:
+def picture(results: Sequence[Mapping]) -> Image.Image:
+    """Bars of real tokens a second, in each work as shares of its fastest column, with the ends of the spread."""
+    lines = [line for line in results if line["column"] != "products alone" and line["tokens_a_second"]]
+    works = list(dict.fromkeys((line["work"], line["what"]) for line in lines))
+    font, row, left, wide = ImageFont.load_default(13), 18, 150, 420
+    image = Image.new("RGB", (left + wide + 80, row * (len(lines) + 2 * len(works))), "white")
+    draw, y = ImageDraw.Draw(image), 0
+    for work in works:
+        own = [line for line in lines if (line["work"], line["what"]) == work]
+        most = max(line["highest"] for line in own)
+        draw.text((8, y + row), ": ".join(work), "black", font, anchor="lm")
+        y += 2 * row
+        for line in own:
+            middle, low, high = (left + wide * line[name] / most for name in ("tokens_a_second", "lowest", "highest"))
+            ink = "#1f77b4" if line["column"].startswith("rocl") else "#b0b0b0"
+            draw.text((left - 8, y), line["column"], "black", font, anchor="rm")
+            draw.rectangle((left, y - 6, middle, y + 6), ink)
+            draw.line((low, y, high, y), "black")
+            draw.text((left + wide + 8, y), f"{line['tokens_a_second']:,.0f}", "black", font, anchor="lm")
+            y += row
+    return image
+
+
+def run(*, works: Sequence[Work], out: Path = Path("runs/benchmarks")) -> None:
     results = []
     for work in works:
         found = list(lines(work))
@@ -343,7 +368,10 @@ def run(*, works: Sequence[Work]) -> None:
             head = [name.replace("_", " ") for name in shown]
             print(runs.markdown(head, [[measure.cell(line[name]) for name in shown] for line in own]), flush=True)
         results += found
-    print(json.dumps({"benchmark": "throughput", **measure.environment(), "results": results}, allow_nan=False))
+    out.mkdir(parents=True, exist_ok=True)
+    picture(results).save(out / "throughput.png")
+    facts = {"picture": str(out / "throughput.png"), **measure.environment()}
+    print(json.dumps({"benchmark": "throughput", **facts, "results": results}, allow_nan=False))
 
 
 def main(short: bool) -> None:

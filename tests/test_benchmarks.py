@@ -252,11 +252,12 @@ def test_rocl_needs_no_benchmark():
         assert not re.search(r"^\s*(from|import) benchmarks\b", file.read_text("utf-8"), re.M), file
 
 
-def test_throughput_counts_real_tokens_of_the_same_texts_in_every_column(capsys):
+def test_throughput_counts_real_tokens_of_the_same_texts_in_every_column(tmp_path, capsys):
     work = throughput.Work("tiny", TINY, "tweets", 4, 16, rounds=2, steps=3)
-    throughput.run(works=[work])
+    throughput.run(works=[work], out=tmp_path)
     printed = capsys.readouterr().out
     found = json.loads(printed.splitlines()[-1])
+    assert (tmp_path / "throughput.png").stat().st_size > 1000
     assert found["benchmark"] == "throughput" and found["commit"] and "| rocl, relaxed | " in printed
     lengths = throughput.table_of(work).lengths
     lines = {(line["what"], line["column"]): line for line in found["results"]}
