@@ -6,9 +6,9 @@ Runs of no steps take what others leave. Of an encoder they ask (`*-vectors`, of
 |---|---|---|---|---|
 | a fresh probe tells the languages apart | language_probe | cooperative | adversarial, critics | `-en-beside` |
 | translations find each other | retrieval | finding, meeting | | `-pairs-unused` |
+| translations still do after English that fades out | retrieval | gradual | | `-en+` |
 | texts of a label lie nearer to each other | apart | contrastive, contrast | | `-en+`, the encoder as it is |
 | labels of both languages share a centre | across | | across | `-across-unasked` |
-| so they do after English that fades out | across | | gradual | `-en+` |
 | two variants of a text find each other | retrieval | views | | the encoder as it is |
 
 Of a head (`*-head`, `*-variants`):

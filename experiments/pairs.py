@@ -86,8 +86,8 @@ def as_it_was(tasks, done, *, start) -> Model:
 
 def placed(done, *, twin: Task, translations: list[Task]) -> list[Task]:
     """Beside the twin, translations with the vectors that their English side had before."""
-    before = [done["target"].predict(side(pairs, 0), "train", "first") for pairs in translations]  # (N, D) each
-    return [twin, *(column(pairs, target=found) for pairs, found in zip(translations, before, strict=True))]
+    places = [done["target"].predict(side(pairs, 0), "train", "first") for pairs in translations]  # (N, D) each
+    return [twin, *(column(pairs, target=place) for pairs, place in zip(translations, places, strict=True))]
 
 
 def found(scale: Scale, part: str) -> Experiment:

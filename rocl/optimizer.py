@@ -66,8 +66,8 @@ def adamw(groups: list[dict], *, betas: tuple[float, float] = (0.9, 0.999), eps:
 class LazyRows(torch.optim.Optimizer):
     """AdamW on those rows of a table that have a gradient; the others keep their weights and moments, undecayed.
 
-    Not the same as AdamW, by whose moments a word still moves after it was seen; SparseAdam with weight decay is. It
-    saves a third of a small encoder's step. Steps are counted for the whole table.
+    This is another optimiser than AdamW, by whose moments and decay a word moves in steps without it too: it is
+    SparseAdam with decoupled weight decay. Steps are counted for the whole table.
     """
 
     def __init__(

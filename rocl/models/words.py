@@ -15,7 +15,8 @@ class Words(nn.Embedding):
     """`nn.Embedding` whose gradient, on a CPU, is dense as ever but made and cleared by rows.
 
     `step_rows` and then, once the step is taken, `cleared` let it use the memory again. Where nothing calls them, every
-    gradient has memory of its own, as with `nn.Embedding`.
+    gradient has memory of its own, as with `nn.Embedding`. It is in `.grad` after `backward`; `torch.autograd.grad`
+    has none to give.
     """
 
     spare: Tensor | None = None  # (V, E) of zeros, the next gradient
