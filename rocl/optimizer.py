@@ -87,7 +87,8 @@ class LazyRows(torch.optim.Optimizer):
             state |= {"step": torch.tensor(0.0), "exp_avg": torch.zeros_like(table)}
             state["exp_avg_sq"] = torch.zeros_like(table)
         state["step"] += 1
-        rows = table.grad.any(1).nonzero().flatten() if self.words.rows is None else self.words.rows  # (U,)
+        rows = torch.arange(len(table), device=table.device) if self.words.rows is None else self.words.rows
+        rows = rows[table.grad[rows].any(1)]  # (U,)
         slope, count, (first, second) = table.grad[rows], state["step"].item(), betas
         mean = state["exp_avg"][rows].lerp_(slope, 1 - first)  # (U, E)
         square = state["exp_avg_sq"][rows].mul_(second).addcmul_(slope, slope, value=1 - second)
@@ -99,9 +100,9 @@ class LazyRows(torch.optim.Optimizer):
 
 def optimizers(model: nn.Module, groups: list[dict], words: type[torch.optim.Optimizer] | None, **options) -> dict:
     """AdamW for these groups as "adamw"; with `words`, one of that kind for the table of words, as "words"."""
-    if words is None:
-        return {"adamw": adamw(groups, **options)}
     table = model.encoder.embeddings.words
+    if words is None or not table.weight.requires_grad:
+        return {"adamw": adamw(groups, **options)}
     apart = [group for group in groups if any(each is table.weight for each in group["params"])]
     for group in apart:
         group["params"] = [each for each in group["params"] if each is not table.weight]

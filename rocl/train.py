@@ -121,7 +121,8 @@ def fit(
                         "step was not taken and the last checkpoint stands; look for a root or a logarithm of 0"
                     )
                 for each in stepping.values():
-                    scaler.step(each)
+                    if math.isfinite(norm):  # else none of them: the scaler would let those go on that are finite
+                        scaler.step(each)
                     each.zero_grad()
                 scaler.update()
                 model.encoder.embeddings.words.cleared()

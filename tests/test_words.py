@@ -158,3 +158,44 @@ def test_every_parameter_has_one_optimizer_with_and_without_lazy_rows():
         assert set(made) == names and sorted(map(id, own)) == sorted(map(id, parameters.values()))
     assert made["words"].param_groups[0]["params"] == [words.weight]
     assert SimpleNamespace(**made["words"].param_groups[0]).rate == 0.1
+
+
+def test_rows_that_were_looked_up_without_a_slope_stay_whether_they_are_known_or_not():
+    for known in (True, False):
+        words, _ = pair(0)
+        before = words.weight.detach().clone()
+        groups = [{"params": [words.weight], "rate": 0.1, "lr": 0.1, "weight_decay": 0.5}]
+        lazy = optimizer.LazyRows(groups, words)
+        (words(torch.tensor([0, 2, 3])) * torch.tensor([[1.0], [0.0], [1.0]])).sum().backward()
+        assert words.step_rows().tolist() == [0, 2, 3]
+        words.rows = words.rows if known else None
+        lazy.step()
+        moved = (words.weight != before).any(1)
+        assert moved.nonzero().flatten().tolist() == [3], "0 is padding, 2 got nothing"
+
+
+def test_frozen_words_need_no_optimizer_of_their_own():
+    words, _ = pair()
+    model = as_model(words.requires_grad_(False))
+    groups = [{"params": list(model.head.parameters()), "rate": 0.1, "lr": 0.1, "weight_decay": 0.0}]
+    assert set(optimizer.optimizers(model, groups, optimizer.LazyRows)) == {"adamw"}
+
+
+def test_memory_of_another_dtype_and_rows_that_came_late_are_not_used_again():
+    words, _ = pair()
+    back(words, IDS[0])
+    words.step_rows()
+    words.cleared()
+    words.double()
+    back(words, IDS[1])
+    assert words.weight.grad.dtype == torch.float64
+    words.step_rows()
+    back(words, IDS[2])  # after the rows were asked for
+    words.cleared()
+    assert words.spare is None
+
+
+def test_a_gradient_made_for_a_second_derivative_is_no_part_of_a_graph():
+    words, _ = pair()
+    words(IDS[0]).square().sum().backward(create_graph=True)
+    assert not words.weight.grad.requires_grad

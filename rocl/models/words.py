@@ -15,8 +15,8 @@ class Words(nn.Embedding):
     """`nn.Embedding` whose gradient, on a CPU, is dense as ever but made and cleared by rows.
 
     `step_rows` and then, once the step is taken, `cleared` let it use the memory again. Where nothing calls them, every
-    gradient has memory of its own, as with `nn.Embedding`. It is in `.grad` after `backward`; `torch.autograd.grad`
-    has none to give.
+    gradient has memory of its own, as with `nn.Embedding`. It is in `.grad` after `backward`, where it ends with
+    `cleared`; `torch.autograd.grad` has none to give and adds to `.grad` too.
     """
 
     spare: Tensor | None = None  # (V, E) of zeros, the next gradient
@@ -38,8 +38,10 @@ class Words(nn.Embedding):
         if self.padding_idx is not None:
             found[rows == self.padding_idx] = 0
         weight = self.weight
+        self.rows = None
         if weight.grad is None:
-            weight.grad = torch.zeros_like(weight) if self.spare is None else self.spare
+            fits = self.spare is not None and (self.spare.shape, self.spare.dtype) == (weight.shape, weight.dtype)
+            weight.grad = self.spare if fits else torch.zeros_like(weight)
             self.held, self.spare, self.seen, self.version = weight.grad, None, (), weight.grad._version
         known = weight.grad is self.held and self.version == self.held._version
         weight.grad.index_put_((rows,), found, accumulate=True)
@@ -68,6 +70,7 @@ class LookUp(torch.autograd.Function):
         return F.embedding(ids, weight)
 
     @staticmethod
+    @torch.autograd.function.once_differentiable
     def backward(ctx, slope: Tensor) -> tuple[None, None, None]:
         ctx.table.add(*ctx.saved_tensors, slope)
         return None, None, None
