@@ -195,6 +195,7 @@ def test_memory_of_another_dtype_and_rows_that_came_late_are_not_used_again():
     assert words.spare is None
 
 
+@pytest.mark.filterwarnings("ignore:Using backward")
 def test_a_gradient_made_for_a_second_derivative_is_no_part_of_a_graph():
     words, _ = pair()
     words(IDS[0]).square().sum().backward(create_graph=True)
