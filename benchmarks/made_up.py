@@ -14,8 +14,9 @@ from rocl.data.corpus import Corpus
 from rocl.data.task import Task
 from rocl.data.tokens import Packed
 from rocl.experiment import Experiment
+from rocl.losses import classify
 from rocl.models.encoder import Config, Encoder
-from rocl.models.heads import Model, classification_head
+from rocl.models.heads import Encoded, Model, classification_head
 from rocl.predict import ready
 from rocl.step import State, backward
 
@@ -74,6 +75,10 @@ def model(config: Config, tables: Sequence[batches.Table]) -> Model:
     return ready(Model(encoder, heads))
 
 
+def objective(model: Model, encoded: Encoded, batch: batches.Batch, progress: float) -> dict[str, torch.Tensor]:
+    return {"loss": classify(model.heads[batch.task](encoded), batch.columns["labels"], kind="one")}
+
+
 def learner(
     config: Config, tables: Sequence[batches.Table], words: type[torch.optim.Optimizer] | None = None
 ) -> Callable[..., int]:
@@ -85,14 +90,7 @@ def learner(
     def step(experiment: Experiment, tables: Sequence[batches.Table], pairs: np.ndarray) -> int:
         state = State()
         tokens = backward(experiment, learning, tables, pairs, 0, 0.5, stepping, scaler, state)
-        for each in stepping.values():
-            scaler.unscale_(each)
-        optimizer.clip(learning, experiment.clip)
-        for each in stepping.values():
-            scaler.step(each)
-            each.zero_grad()
-        learning.encoder.embeddings.words.cleared()
-        scaler.update()
+        optimizer.take(learning, stepping, scaler, experiment.clip)
         return tokens
 
     return step

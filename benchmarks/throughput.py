@@ -38,7 +38,6 @@ from rocl.data import batches, tokens
 from rocl.data.corpora import emotion, laroseda, vardial
 from rocl.data.tokens import Packed
 from rocl.experiment import Experiment
-from rocl.losses import classify
 from rocl.models.checkpoints import Checkpoint
 from rocl.models.encoder import Config
 from rocl.models.heads import Model, outputs
@@ -105,14 +104,10 @@ class Padded(batches.Table):
         return replace(batch, ids=ids.flatten(), starts=starts)
 
 
-def objective(model: Model, encoded, batch, progress) -> dict[str, torch.Tensor]:
-    return {"loss": classify(model.heads[batch.task](encoded), batch.columns["labels"], kind="one")}
-
-
 def ours(work: Work, table: batches.Table, attention: float, words: type | None = None) -> Timed:
     """Epochs as `rocl.train` trains them."""
     take = made_up.learner(replace(work.config, attention_dropout=attention), [table], words)
-    experiment = Experiment(name=work.name, tasks=[table.task], model=Model, objective=objective, steps=1)
+    experiment = Experiment(name=work.name, tasks=[table.task], model=Model, objective=made_up.objective, steps=1)
     of_epoch = {"batch": work.batch, "steps": work.steps, "sampling": batches.proportional}
 
     def epoch() -> tuple[float, int]:
@@ -198,7 +193,6 @@ def gold(table: batches.Table) -> list[int]:
     return table.columns["labels"].argmax(1).tolist()
 
 
-@torch.no_grad()
 def answered(work: Work, table: batches.Table, *, bf16: bool, by_length: bool) -> Timed:
     """Inference with Hugging Face's model, in batches of 32 texts."""
     model = transformers.BertForSequenceClassification(hf_config(work.config, 0.0)).to(device()).eval()
@@ -304,8 +298,11 @@ def longest(work: Work, what: str, name: str) -> Timed:
     """One column of a work, on no more than two batches of its longest texts."""
     table, few = table_of(work), replace(work, steps=2)
     rows = np.sort(np.argsort(-table.lengths, kind="stable")[: 2 * work.batch])
-    ids, lengths = [split(table)[row] for row in rows], table.lengths[rows]
-    packed = replace(made_up.packed(lengths, work.config.vocabulary), ids=np.concatenate(ids).astype(np.uint16))
+    every, lengths = split(table), table.lengths[rows]
+    packed = replace(
+        made_up.packed(lengths, work.config.vocabulary),
+        ids=np.concatenate([every[row] for row in rows]).astype(np.uint16),
+    )
     return columns(few, made_up.table(work.texts, packed, 2))[what][name]()
 
 

@@ -1,10 +1,8 @@
 """What helps a little, put together: reversal, translations and contrast in one chain."""
 
-from dataclasses import replace
 from functools import partial
 
 from experiments import adversarial, contrastive, pairs
-from experiments.bilingual import translated
 from experiments.multistage import then
 from experiments.scales import PARTS, setting
 from rocl.data.batches import proportional
@@ -27,13 +25,12 @@ def objective(model, encoded, batch, progress, *, reversal: float):
 def summed(scale: Scale, part: str) -> Experiment:
     """English with reversal and translations; then Romanian with the contrastive mixture."""
     twin, task = setting(scale).english[part], setting(scale).romanian[part]
-    translations = [replace(corpus, metric=None) for corpus in translated(scale)]
     languages = [twin, unlabelled(task, f"{part}-text")]
     before = adversarial.english(
         scale,
         part,
         f"{part}-en-sum",
-        tasks=partial(all_of_them, languages=languages, translations=translations),
+        tasks=partial(all_of_them, languages=languages, translations=pairs.bare(scale)),
         objective=partial(objective, reversal=adversarial.REVERSAL),
         judge=pairs.judge,
         together=first_tokens,

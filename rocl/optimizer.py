@@ -1,5 +1,8 @@
 """AdamW with rates by depth and decay on matrices only; learning-rate schedules as functions of progress in [0, 1]."""
 
+import math
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -122,4 +125,23 @@ def clip(model: nn.Module, most: float) -> Tensor:
     if norm > most:
         torch._foreach_mul_(parts, most / (norm + 1e-6))
         words.weight.grad.index_copy_(0, rows, parts[-1])
+    return norm
+
+
+def take(
+    model: nn.Module, optimizers: Mapping[str, torch.optim.Optimizer], scaler: torch.amp.GradScaler, most: float
+) -> Tensor:
+    """The step of every optimiser along the clipped gradient, which is gone afterwards; returns the norm that it had.
+
+    Where that is no number none of them steps: the scaler would let those go on whose own gradient is finite."""
+    for each in optimizers.values():
+        scaler.unscale_(each)
+    norm = clip(model, most)
+    finite = math.isfinite(norm)
+    for each in optimizers.values():
+        if finite:
+            scaler.step(each)
+        each.zero_grad()
+    scaler.update()
+    model.encoder.embeddings.words.cleared()
     return norm

@@ -71,6 +71,7 @@ def fit(
     options = {"betas": experiment.betas, "eps": experiment.epsilon}
     stepping = optimizer.optimizers(model, groups, experiment.words, **options)
     optimizers |= stepping
+    rated = [group for each in stepping.values() for group in each.param_groups]
     scaler = torch.amp.GradScaler(model.device.type, enabled=model.precision == torch.float16)
     state = State()
     torch.manual_seed(seed)
@@ -109,23 +110,16 @@ def fit(
                 return state
             with held():  # a signal waits for the end of the step
                 progress = state.step / steps
-                for group in [group for each in stepping.values() for group in each.param_groups]:
+                for group in rated:
                     group["lr"] = group["rate"] * optimizer.warmup_linear(progress, experiment.warmup)
                 tokens += backward(experiment, model, train, next(order), seed, progress, optimizers, scaler, state)
-                for each in stepping.values():
-                    scaler.unscale_(each)
-                norm = optimizer.clip(model, experiment.clip)
-                if not math.isfinite(norm) and scaler.get_scale() <= 1:  # a larger scale is halved, the step skipped
+                size = scaler.get_scale()
+                norm = optimizer.take(model, stepping, scaler, experiment.clip)
+                if not math.isfinite(norm) and size <= 1:  # a larger scale is halved, the step skipped
                     raise UserError(
                         f"the gradient's norm is {norm.item()} at step {state.step}, though the loss is a number: the "
                         "step was not taken and the last checkpoint stands; look for a root or a logarithm of 0"
                     )
-                for each in stepping.values():
-                    if math.isfinite(norm):  # else none of them: the scaler would let those go on that are finite
-                        scaler.step(each)
-                    each.zero_grad()
-                scaler.update()
-                model.encoder.embeddings.words.cleared()
                 # rows that are judged together every rank has seen
                 model.advance(None if experiment.together else lambda keys: ranks.gathered(keys)[0])
                 state.step += 1

@@ -226,7 +226,7 @@ def test_a_learner_takes_a_step(monkeypatch):
     model = made_up.model(TINY, tables)
     monkeypatch.setattr(made_up, "model", lambda *arguments: model)
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
-    options = {"tasks": [tables[0].task], "model": growth.Model, "objective": growth.objective, "steps": 1}
+    options = {"tasks": [tables[0].task], "model": growth.Model, "objective": made_up.objective, "steps": 1}
     step = made_up.learner(TINY, tables)
     assert step(growth.Experiment(name="x", **options), tables, np.array([[0, 0], [0, 2]])) == 7
     still = [name for name, weight in model.state_dict().items() if torch.equal(weight, before[name])]

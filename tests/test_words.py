@@ -1,7 +1,5 @@
 """Proves that gradients made and cleared by rows are those of nn.Embedding however used, and what LazyRows moves."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from torch import nn
@@ -157,7 +155,7 @@ def test_every_parameter_has_one_optimizer_with_and_without_lazy_rows():
         own = [p for each in made.values() for group in each.param_groups for p in group["params"]]
         assert set(made) == names and sorted(map(id, own)) == sorted(map(id, parameters.values()))
     assert made["words"].param_groups[0]["params"] == [words.weight]
-    assert SimpleNamespace(**made["words"].param_groups[0]).rate == 0.1
+    assert made["words"].param_groups[0]["rate"] == 0.1
 
 
 def test_rows_that_were_looked_up_without_a_slope_stay_whether_they_are_known_or_not():
