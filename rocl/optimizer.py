@@ -71,7 +71,12 @@ class LazyRows(torch.optim.Optimizer):
 
     This is another optimiser than AdamW, by whose moments and decay a word moves in steps without it too: it is
     SparseAdam with decoupled weight decay. Steps are counted for the whole table.
+
+    It divides the gradient by `grad_scale` and does nothing if `found_inf` is 1, as a fused optimiser of torch does.
     """
+
+    grad_scale: Tensor | None = None  # ()
+    found_inf: Tensor | None = None  # ()
 
     def __init__(
         self, groups: list[dict], words: Words, *, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
@@ -87,18 +92,23 @@ class LazyRows(torch.optim.Optimizer):
 
     def move(self, table: Tensor, state: dict, *, lr, weight_decay, betas, eps, **_) -> None:
         if not state:
-            state |= {"step": torch.tensor(0.0), "exp_avg": torch.zeros_like(table)}
+            state |= {"step": torch.zeros((), device=table.device), "exp_avg": torch.zeros_like(table)}
             state["exp_avg_sq"] = torch.zeros_like(table)
+        rows = slice(None) if self.words.rows is None else self.words.rows
+        slope = table.grad[rows] if self.grad_scale is None else table.grad[rows] / self.grad_scale  # (U, E)
+        moves = slope.any(1, keepdim=True)  # (U, 1)
+        if self.found_inf is not None:
+            state["step"] -= self.found_inf
+            moves = moves & (self.found_inf == 0)
         state["step"] += 1
-        rows = torch.arange(len(table), device=table.device) if self.words.rows is None else self.words.rows
-        rows = rows[table.grad[rows].any(1)]  # (U,)
-        slope, count, (first, second) = table.grad[rows], state["step"].item(), betas
-        mean = state["exp_avg"][rows].lerp_(slope, 1 - first)  # (U, E)
-        square = state["exp_avg_sq"][rows].mul_(second).addcmul_(slope, slope, value=1 - second)
-        size = (square / (1 - second**count)).sqrt_().add_(eps)
-        moved = table[rows].mul_(1 - lr * weight_decay).addcdiv_(mean, size, value=-lr / (1 - first**count))
+        # 1 - beta ** step, to float32's last digit
+        first, second = (-torch.expm1(state["step"] * math.log(beta)) for beta in betas)
+        mean = state["exp_avg"][rows].lerp(slope, 1 - betas[0])  # (U, E)
+        square = state["exp_avg_sq"][rows].mul(betas[1]).addcmul_(slope, slope, value=1 - betas[1])
+        size = (square / second).sqrt_().add_(eps)
+        moved = table[rows] * (1 - lr * weight_decay) - mean / size * (lr / first)
         for whole, part in ((table, moved), (state["exp_avg"], mean), (state["exp_avg_sq"], square)):
-            whole.index_copy_(0, rows, part)
+            whole[rows] = torch.where(moves, part, whole[rows])
 
 
 def optimizers(model: nn.Module, groups: list[dict], words: type[torch.optim.Optimizer] | None, **options) -> dict:
@@ -114,34 +124,29 @@ def optimizers(model: nn.Module, groups: list[dict], words: type[torch.optim.Opt
     return {"adamw": adamw(rest, **options), "words": words(own, table, **options)}
 
 
-def clip(model: nn.Module, most: float) -> Tensor:
-    """Scales the gradient of a `Model` so that its norm is at most `most`; returns the norm that it had."""
+def norm(model: nn.Module) -> Tensor:
+    """The gradient's norm over all parameters of a `Model`, (), on its device."""
     words = model.encoder.embeddings.words
-    if (rows := words.step_rows()) is None:
-        return nn.utils.clip_grad_norm_(model.parameters(), most)
-    parts = [p.grad for p in model.parameters() if p.grad is not None and p is not words.weight]
-    parts.append(words.weight.grad[rows])  # (U, E), a copy
-    norm = nn.utils.get_total_norm(parts)
-    if norm > most:
-        torch._foreach_mul_(parts, most / (norm + 1e-6))
-        words.weight.grad.index_copy_(0, rows, parts[-1])
-    return norm
+    rows = words.step_rows()
+    parts = [p.grad for p in model.parameters() if p.grad is not None and (rows is None or p is not words.weight)]
+    return nn.utils.get_total_norm(parts if rows is None else [*parts, words.weight.grad[rows]])
 
 
 def take(
     model: nn.Module, optimizers: Mapping[str, torch.optim.Optimizer], scaler: torch.amp.GradScaler, most: float
 ) -> Tensor:
-    """The step of every optimiser along the clipped gradient, which is gone afterwards; returns the norm that it had.
+    """The step of every optimiser along the gradient, clipped to the norm `most` and gone afterwards; returns the norm
+    that it had, (). Where that is no number, no weight, moment or count changes.
 
-    Where that is no number none of them steps: the scaler would let those go on whose own gradient is finite."""
+    An optimiser that is fused divides by `grad_scale` in its one pass over memory, and looks at `found_inf` by itself:
+    nothing is read back from a GPU."""
     for each in optimizers.values():
         scaler.unscale_(each)
-    norm = clip(model, most)
-    finite = math.isfinite(norm)
+    length = norm(model)
     for each in optimizers.values():
-        if finite:
-            scaler.step(each)
+        each.grad_scale, each.found_inf = (length / most).clamp(min=1), (~length.isfinite()).float()
+        each.step()
         each.zero_grad()
     scaler.update()
     model.encoder.embeddings.words.cleared()
-    return norm
+    return length

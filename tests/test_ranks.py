@@ -121,18 +121,18 @@ def experiment(method: str, path: Path, **values) -> Experiment:
 
 def recorded(experiment: Experiment, out: Path) -> None:
     """Runs it and leaves of each rank the gradients of all steps and the weights before the last one."""
-    clip, gradients, weights = optimizer.clip, [], []
+    norm, gradients, weights = optimizer.norm, [], []
 
-    def spy(model, most):
+    def spy(model):
         parameters = list(model.parameters())
         gradients.append(torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters]))
         weights[:] = [torch.cat([p.detach().flatten() for p in parameters])]
-        return clip(model, most)
+        return norm(model)
 
-    optimizer.clip = spy
+    optimizer.norm = spy
     run(experiment, out)
     np.savez(out / f"rank-{ranks.rank()}.npz", gradients=torch.stack(gradients), weights=weights[0])
-    optimizer.clip = clip
+    optimizer.norm = norm
 
 
 def metrics(out: Path) -> list[dict]:

@@ -101,22 +101,49 @@ def test_frozen_and_without_a_graph_it_is_an_embedding():
     assert not words(IDS[0]).requires_grad
 
 
-@pytest.mark.parametrize("most", [0.1, 1e6])
-@pytest.mark.parametrize("known", [True, False])
-def test_clipping_is_that_of_torch(most, known):
-    words, plain = pair()
-    models = [as_model(table) for table in (words, plain)]
+def two_models() -> list[nn.Module]:
+    models = [as_model(table) for table in pair()]
     models[1].head.load_state_dict(models[0].head.state_dict())
     for model in models:
         back(model.encoder.embeddings.words, IDS[0])
         model.head(torch.ones(1, 2)).sum().backward()
+    return models
+
+
+@pytest.mark.parametrize("most", [0.1, 1e6])
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("kind", [None, optimizer.LazyRows])
+def test_a_step_is_that_of_torch_after_its_clipping(most, known, kind):
+    """The rate is great and there is one step, after which AdamW's moments are the clipped gradient's."""
+    models = two_models()
     if not known:
-        words.weight.grad.add_(0)
-    found = optimizer.clip(models[0], most)
-    expected = nn.utils.clip_grad_norm_(models[1].parameters(), most)
-    assert_close(found, expected)
-    for ours, theirs in zip(models[0].parameters(), models[1].parameters(), strict=True):
-        assert_close(ours.grad, theirs.grad)
+        models[0].encoder.embeddings.words.weight.grad.add_(0)
+    groups = [{"params": list(model.parameters()), "lr": 0.1, "weight_decay": 0.0} for model in models]
+    ours = optimizer.optimizers(models[0], groups[:1], kind, eps=1e-2)
+    theirs = torch.optim.AdamW(groups[1:], eps=1e-2)
+    found = optimizer.take(models[0], ours, torch.amp.GradScaler("cpu", enabled=False), most)
+    assert_close(found, nn.utils.clip_grad_norm_(models[1].parameters(), most))
+    theirs.step()
+    moments = {parameter: state for each in ours.values() for parameter, state in each.state.items()}
+    for mine, plain in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        assert_close(mine, plain)
+        assert mine.grad is None and moments[mine]["step"] == 1
+        for name in ("exp_avg", "exp_avg_sq"):
+            assert_close(moments[mine][name], theirs.state[plain][name])
+
+
+@pytest.mark.parametrize("where", ["words", "head"])
+@pytest.mark.parametrize("kind", [None, optimizer.LazyRows])
+def test_a_gradient_that_is_no_number_moves_nothing_and_does_not_count(where, kind):
+    model, _ = two_models()
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    spoilt = model.encoder.embeddings.words.weight if where == "words" else model.head.bias
+    spoilt.grad[1] = torch.nan
+    made = optimizer.optimizers(model, [{"params": list(model.parameters()), "lr": 0.1, "weight_decay": 0.1}], kind)
+    assert optimizer.take(model, made, torch.amp.GradScaler("cpu", enabled=False), 1.0).isnan()
+    assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
+    for state in [state for each in made.values() for state in each.state.values()]:
+        assert state["step"] == 0 and not state["exp_avg"].any() and not state["exp_avg_sq"].any()
 
 
 @pytest.mark.parametrize("known", [True, False])

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-TEXTS = {"cpu": 8, "cuda": 64}  # of a group at most: texts of nearly one length need little padding
+STEP = 32  # lengths of groups are its multiples: on other rows a CPU's softmax in bf16 takes up to ten times as long
 ROWS = 64  # what matrix products on a CPU get is a multiple of so many rows
 TOKENS = {"cpu": 1024, "cuda": 65536}  # of a group at most, so that its scores stay in the cache
 
@@ -38,14 +38,16 @@ class Layout:
 
     @cached_property
     def groups(self) -> tuple[list[tuple[int, int, Tensor | None]], Tensor, Tensor]:
-        """Length-sorted groups as (g, L, bias (g, 1, 1, L), -inf at the padding, None where there is none);
-        for each padded place its token (P,); for each token its padded place (T,)."""
+        """Groups of texts that are equally long when rounded up to a STEP, as (g, L, bias (g, 1, 1, L), -inf at the
+        padding, None where there is none); for each padded place its token (P,); for each token its padded place (T,).
+        """
         device, lengths = self.starts.device, torch.tensor(self.lengths)
         order = lengths.argsort(descending=True, stable=True)
         sizes, groups, spans = lengths[order].tolist(), [], []
         while sizes:
-            longest = sizes[0]
-            texts = max(1, min(TEXTS[device.type], TOKENS[device.type] // longest, len(sizes)))
+            longest = -(-sizes[0] // STEP) * STEP
+            alike = sum(size > longest - STEP for size in sizes)
+            texts = max(1, min(TOKENS[device.type] // longest, alike))
             inside, sizes = sizes[:texts], sizes[texts:]
             bias = None
             if inside[-1] < longest:
@@ -157,9 +159,28 @@ def dropout(x: Tensor, rate: float) -> Tensor:
     a multiple of 2^-16, and the scale is that of the rate so rounded."""
     if rate == 0:
         return x
-    if x.device.type != "cpu":
-        return F.dropout(x, rate)
-    threshold = round(rate * 65536)
-    bits = torch.empty(x.numel() // 4 + 1, dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
-    kept = (bits[: x.numel()] >= threshold - 32768).view(torch.uint8).view(x.shape)
-    return (x * kept).mul_(65536 / (65536 - threshold))
+    return F.dropout(x, rate) if x.device.type != "cpu" else Dropped.apply(x, round(rate * 65536))
+
+
+class Dropped(torch.autograd.Function):
+    """The mask is of whole numbers, and zeroes by "and": a product would first make it numbers of x's kind."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, threshold: int) -> Tensor:
+        bits = torch.empty(x.numel() // 4 + 1, dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
+        kept = bits[: x.numel()].ge_(threshold - 32768).neg_().view(x.shape)  # -1, all bits set, or 0
+        ctx.save_for_backward(kept)
+        ctx.scale = 65536 / (65536 - threshold)
+        return masked(x, kept).mul_(ctx.scale)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, slope: Tensor) -> tuple[Tensor, None]:
+        (kept,) = ctx.saved_tensors
+        return masked(slope, kept).mul_(ctx.scale), None
+
+
+def masked(x: Tensor, kept: Tensor) -> Tensor:
+    """x where `kept` (int16) is -1, 0 where it is 0."""
+    whole = {2: torch.int16, 4: torch.int32, 8: torch.int64}[x.element_size()]
+    return (x.view(whole) & kept.to(whole)).view(x.dtype)
