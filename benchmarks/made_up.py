@@ -90,7 +90,7 @@ def learner(
     def step(experiment: Experiment, tables: Sequence[batches.Table], pairs: np.ndarray) -> int:
         state = State()
         tokens = backward(experiment, learning, tables, pairs, 0, 0.5, stepping, scaler, state)
-        optimizer.take(learning, stepping, scaler, experiment.clip)
+        optimizer.take(learning, stepping, scaler, experiment.clip, state.unread[-1].loss)
         return tokens
 
     return step

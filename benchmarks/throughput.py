@@ -98,10 +98,10 @@ class Padded(batches.Table):
 
     def batch(self, rows: np.ndarray) -> batches.Batch:
         batch = super().batch(rows)
-        there = torch.arange(batch.max_length) < batch.starts.diff()[:, None]  # (R, L)
+        there = torch.arange(max(batch.lengths)) < batch.starts.diff()[:, None]  # (R, L)
         ids = torch.zeros(there.shape, dtype=torch.int64).masked_scatter(there, batch.ids)
-        starts = torch.arange(len(rows) + 1) * batch.max_length
-        return replace(batch, ids=ids.flatten(), starts=starts)
+        starts = torch.arange(len(rows) + 1) * max(batch.lengths)
+        return replace(batch, ids=ids.flatten(), starts=starts, lengths=starts.diff().tolist())
 
 
 def ours(work: Work, table: batches.Table, attention: float, words: type | None = None) -> Timed:

@@ -133,18 +133,23 @@ def norm(model: nn.Module) -> Tensor:
 
 
 def take(
-    model: nn.Module, optimizers: Mapping[str, torch.optim.Optimizer], scaler: torch.amp.GradScaler, most: float
+    model: nn.Module,
+    optimizers: Mapping[str, torch.optim.Optimizer],
+    scaler: torch.amp.GradScaler,
+    most: float,
+    loss: Tensor | float = 0.0,
 ) -> Tensor:
     """The step of every optimiser along the gradient, clipped to the norm `most` and gone afterwards; returns the norm
-    that it had, (). Where that is no number, no weight, moment or count changes.
+    that it had, (). Where that or the loss is no number, no weight, moment or count changes.
 
     An optimiser that is fused divides by `grad_scale` in its one pass over memory, and looks at `found_inf` by itself:
     nothing is read back from a GPU."""
     for each in optimizers.values():
         scaler.unscale_(each)
     length = norm(model)
+    finite = (length + loss).isfinite()
     for each in optimizers.values():
-        each.grad_scale, each.found_inf = (length / most).clamp(min=1), (~length.isfinite()).float()
+        each.grad_scale, each.found_inf = (length / most).clamp(min=1), (~finite).float()
         each.step()
         each.zero_grad()
     scaler.update()

@@ -78,7 +78,7 @@ def masked(
         ids=torch.from_numpy(ids),
         starts=torch.from_numpy(starts),
         rows=torch.arange(len(whole) + 1),
-        max_length=max(map(len, whole)),
+        lengths=[len(ids) for ids in whole],
         columns={},
         row_ids=[],
     )

@@ -21,8 +21,20 @@ from rocl.experiment import Experiment
 from rocl.models.heads import Encoded, Model
 
 Turn = tuple[batches.Table, np.ndarray, list[np.ndarray]]  # a task's table, its rows, those of each part of this rank
-Term = tuple[str, float, int, bool]  # a term of the loss, its mean over so many rows, whether it is minimised
+# A term of the loss, its mean over so many rows, whether it is minimised, the ids of the rows.
+Term = tuple[str, Tensor | float, int, bool, Sequence[str]]
 Rows = tuple[str, int, int]  # a task, rows and tokens of it
+
+
+@dataclass
+class Unread:
+    """What a step tells, as it lies on the device."""
+
+    step: int
+    loss: Tensor  # () of this rank
+    terms: list[Term]
+    rows: list[Rows]
+    norm: Tensor | None = None  # () of the gradient, once the step is taken
 
 
 @dataclass
@@ -38,6 +50,7 @@ class State:
     seen: dict[str, int] = field(default_factory=dict)  # of every task, since the start
     told: dict[str, list[float]] = field(default_factory=dict)  # sum and weight of what is only told, likewise
     seconds: float = 0.0  # of work, over all interruptions
+    unread: list[Unread] = field(default_factory=list)  # of the steps since the last `settle`; none in a checkpoint
 
 
 def backward(
@@ -56,7 +69,8 @@ def backward(
     The rows are cut into batches of one task each, and these go through the encoder as many at once as the token
     budget allows. Every sum is divided by the rows of the whole step, so where the cuts fall changes nothing. Tasks
     whose gradients are combined go through it one after the other. Each rank takes a share of the rows; gradients,
-    losses and the signal of any rank are those of all afterwards.
+    losses and the signal of any rank are those of all afterwards. Nothing is read back from a GPU: what is told of the
+    step goes to `state.unread`.
     """
     model.train()
     if ranks.world() > 1:  # a function of the step, so that no checkpoint need keep it for each rank
@@ -64,6 +78,7 @@ def backward(
     alike = partial(drawing_alike, seed, state.step, model.device)
     judged = len(pairs) * (ranks.world() if experiment.together else 1)  # rows that stand together all ranks judge
     told: list[tuple[batches.Batch, dict[str, Tensor | float]]] = []
+    whole = torch.zeros((), device=model.device)
 
     def taken(table: batches.Table, rows: np.ndarray) -> batches.Batch:
         batch = table.batch(rows)
@@ -79,6 +94,7 @@ def backward(
             mean = sum(term.mean() for term in terms.values() if isinstance(term, Tensor))
             loss = loss + mean * len(batch.row_ids) / judged
         scaler.scale(loss).backward()
+        whole.add_(loss.detach())
 
     turns = shared(experiment, tables, pairs)
     if experiment.inner:
@@ -102,15 +118,13 @@ def backward(
             gradients[table.task.name] = collected(model.encoder)
     if at_once:
         judge(encode(model, at_once, experiment.together))
-    terms, rows = met(told, state.step, once=bool(experiment.together))
+    terms, rows = met(told, once=bool(experiment.together))
     for parameter, gradient in zip(model.parameters(), collected(model), strict=True):
         parameter.grad = gradient
     if experiment.combine:
         found = combined(experiment, model.encoder, gradients, np.random.default_rng([seed, state.step, 2]))
-        # Under too large a scale gradients are no numbers, nor is what is told of them.
-        finite = [(name, value) for name, value in found.items() if math.isfinite(value)]
-        terms = [*((f"gradients/{name}", value, 1, False) for name, value in finite), *terms]
-    note(state, terms, rows)
+        terms = [*((f"gradients/{name}", value, 1, False, ()) for name, value in found.items()), *terms]
+    state.unread.append(Unread(state.step, whole, terms, rows))
     return sum(tokens for *_, tokens in rows)
 
 
@@ -189,7 +203,7 @@ def combined(
     encoder: nn.Module,
     gradients: Mapping[str, Sequence[Tensor | None]],
     order: np.random.Generator,
-) -> dict[str, float]:
+) -> dict[str, Tensor | float]:
     """Gives the encoder what the experiment makes of its gradients, one list a task; returns what it tells of them."""
     columns = zip(encoder.parameters(), *gradients.values(), strict=True)
     used = [(p, parts) for p, *parts in columns if any(part is not None for part in parts)]
@@ -289,39 +303,71 @@ def set_random_state(state: Mapping[str, Tensor]) -> None:
         torch.cuda.set_rng_state(state["random/cuda"])
 
 
-def met(
-    told: Sequence[tuple[batches.Batch, dict[str, Tensor | float]]], step: int, once: bool
-) -> tuple[list[Term], list[Rows]]:
+def met(told: Sequence[tuple[batches.Batch, dict[str, Tensor | float]]], once: bool) -> tuple[list[Term], list[Rows]]:
     """What all ranks tell of a step, or the first one alone where all have judged the same; and the signal that one of
     them was sent ends them all."""
-    own = read(told, step)
-    if once and ranks.rank():
-        own = [], []
+    terms: list[Term] = []
+    for batch, named in told:
+        for name, term in named.items():
+            value = term.detach().float().mean() if isinstance(term, Tensor) else float(term)
+            terms.append((f"{batch.task}/{name}", value, len(batch.row_ids), isinstance(term, Tensor), batch.row_ids))
+    rows = [(batch.task, len(batch.row_ids), len(batch.ids)) for batch, _ in told]
+    if ranks.world() == 1:
+        interrupts.agree(interrupts.arrived())
+        return terms, rows
+    own = [], []
+    if not (once and ranks.rank()):  # as numbers, and with ids only where these will be asked for
+        values = read([value for _, value, *_ in terms])
+        own = (
+            [
+                (name, value, *rest, [] if math.isfinite(value) else list(ids))
+                for (name, _, *rest, ids), value in zip(terms, values, strict=True)
+            ],
+            rows,
+        )
     everyone = ranks.exchanged([*own, interrupts.arrived()])
     interrupts.agree(max((signal for *_, signal in everyone if signal), default=None))
     return [term for terms, _, _ in everyone for term in terms], [row for _, rows, _ in everyone for row in rows]
 
 
-def read(told: Sequence[tuple[batches.Batch, dict[str, Tensor | float]]], step: int) -> tuple[list[Term], list[Rows]]:
-    """A step's terms as numbers; one read of the device, which also finds a loss that is no number."""
-    names = [(batch, f"{batch.task}/{name}", term) for batch, terms in told for name, term in terms.items()]
-    losses = [term.detach().float().mean() for *_, term in names if isinstance(term, Tensor)]
-    means, terms = iter(torch.stack(losses).tolist() if losses else []), []  # a rank may have no row
-    for batch, name, term in names:
-        value = next(means) if isinstance(term, Tensor) else float(term)
-        if not math.isfinite(value):
-            ids = ", ".join(batch.row_ids[:8]) + (", ..." if len(batch.row_ids) > 8 else "")
+def read(values: Sequence[Tensor | float]) -> list[float]:
+    """All as numbers, by one look at the device."""
+    there = [value for value in values if isinstance(value, Tensor)]
+    numbers = iter(torch.stack(there).tolist() if there else [])
+    return [next(numbers) if isinstance(value, Tensor) else value for value in values]
+
+
+def settle(state: State, scaler: torch.amp.GradScaler) -> float | None:
+    """Adds what the steps since the last time have told to the sums; returns the norm of the last one's gradient.
+
+    A loss or a gradient that is no number is a UserError. Its step was not taken, see `optimizer.take`."""
+    unread, state.unread = state.unread, []
+    numbers = iter(read([value for past in unread for value in (*(value for _, value, *_ in past.terms), past.norm)]))
+    norm = None
+    for past in unread:
+        terms = [(name, next(numbers), *rest) for name, _, *rest in past.terms]
+        norm = next(numbers)
+        # Under too large a scale gradients are no numbers, nor is what is told of them; it was halved since.
+        scaled = not math.isfinite(norm) and scaler.is_enabled() and scaler.get_scale() > 0.5
+        for name, value, *_, ids in terms:
+            if not math.isfinite(value) and not (scaled and name.startswith("gradients/")):
+                few = ", ".join(ids[:8]) + (", ..." if len(ids) > 8 else "")
+                raise UserError(
+                    f"the loss {name} is {value} at step {past.step}, rows {few}: the step was not taken and the last "
+                    "checkpoint stands; lower the learning rate or look at these rows"
+                )
+        if not math.isfinite(norm) and not scaled:
             raise UserError(
-                f"the loss {name} is {value} at step {step}, rows {ids}: the step was not taken and the last "
-                "checkpoint stands; lower the learning rate or look at these rows"
+                f"the gradient's norm is {norm} at step {past.step}, though the loss is a number: the step was not "
+                "taken and the last checkpoint stands; look for a root or a logarithm of 0"
             )
-        terms.append((name, value, len(batch.row_ids), isinstance(term, Tensor)))
-    return terms, [(batch.task, len(batch.row_ids), len(batch.ids)) for batch, _ in told]
+        note(state, [term for term in terms if math.isfinite(term[1])], past.rows)
+    return norm
 
 
 def note(state: State, terms: Sequence[Term], rows: Sequence[Rows]) -> None:
     """Adds a step's terms to the sums."""
-    for name, value, count, minimised in terms:
+    for name, value, count, minimised, _ in terms:
         if minimised:
             state.sums[name] = state.sums.get(name, 0.0) + value * count
         else:

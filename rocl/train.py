@@ -29,7 +29,7 @@ from rocl.interrupts import Interrupted, held
 from rocl.models import checkpoints
 from rocl.models.heads import Model
 from rocl.predict import Done, outputs, ready, results, tables
-from rocl.step import State, backward, random_state, set_random_state
+from rocl.step import State, backward, random_state, set_random_state, settle
 
 REHEARSED = 64  # rows of a split in a dry run
 GLANCE = 0.3  # seconds between two looks at what other processes train
@@ -57,6 +57,7 @@ def fit(
     steps = experiment.length(sum(sizes))
     looks = {max(1, round(n * steps / experiment.evaluations)) for n in range(1, experiment.evaluations)} | {steps}
     log_every = max(1, steps // LOOKS)
+    read_every = log_every if reads_late(model.device) else 1
     optimizers: dict[str, torch.optim.Optimizer] = {}
     if experiment.inner:  # first, for what it trains is not trained by the step
         if strange := [name for name in experiment.inner.heads if name not in model.heads]:
@@ -97,6 +98,7 @@ def fit(
     try:
         while True:
             if first and state.step in looks and state.evaluated < state.step:
+                settle(state, scaler)
                 begun = time.monotonic()
                 evaluate(experiment, model, dev, folder, state, log)
                 lap += time.monotonic() - begun
@@ -104,6 +106,7 @@ def fit(
             if first and (state.step == steps or time.monotonic() - saved > max(PATIENCE, WORTH * cost)):
                 begun = time.monotonic()
                 with held():
+                    settle(state, scaler)
                     save(folder, state, log, model, optimizers, scaler)
                 saved, cost = time.monotonic(), time.monotonic() - begun
             if state.step == steps:
@@ -113,13 +116,10 @@ def fit(
                 for group in rated:
                     group["lr"] = group["rate"] * optimizer.warmup_linear(progress, experiment.warmup)
                 tokens += backward(experiment, model, train, next(order), seed, progress, optimizers, scaler, state)
-                size = scaler.get_scale()
-                norm = optimizer.take(model, stepping, scaler, experiment.clip)
-                if not math.isfinite(norm) and size <= 1:  # a larger scale is halved, the step skipped
-                    raise UserError(
-                        f"the gradient's norm is {norm.item()} at step {state.step}, though the loss is a number: the "
-                        "step was not taken and the last checkpoint stands; look for a root or a logarithm of 0"
-                    )
+                past = state.unread[-1]
+                past.norm = optimizer.take(model, stepping, scaler, experiment.clip, past.loss)
+                if (state.step + 1) % read_every == 0:
+                    norm = settle(state, scaler)
                 # rows that are judged together every rank has seen
                 model.advance(None if experiment.together else lambda keys: ranks.gathered(keys)[0])
                 state.step += 1
@@ -132,6 +132,7 @@ def fit(
             bar.update()
     except Interrupted:
         with held():  # nor may a second signal cut it short
+            settle(state, scaler)
             if first:
                 save(folder, state, log, model, optimizers, scaler)
             bar.write(f"{experiment.name}: saved at step {state.step}; the same command goes on from here", sys.stderr)
@@ -140,6 +141,12 @@ def fit(
         bar.close()
         if log:
             log.close()
+
+
+def reads_late(device: torch.device) -> bool:
+    """Whether what steps tell is read once in many steps: a look at a GPU waits for all that it has been given to do.
+    Several ranks exchange it at every step."""
+    return device.type == "cuda" and ranks.world() == 1
 
 
 def begin_alike(folder: Path, step: int, model: Model) -> None:
@@ -156,7 +163,7 @@ def begin_alike(folder: Path, step: int, model: Model) -> None:
 
 
 def write_line(
-    log: runs.Log, state: State, progress: float, adamw: torch.optim.Optimizer, norm: Tensor, speed: float
+    log: runs.Log, state: State, progress: float, adamw: torch.optim.Optimizer, norm: float, speed: float
 ) -> float:
     """Logs the means of all terms since the last line, and where the run stands; returns the mean loss a row."""
     values = {f"loss/{name}": total / state.rows[name.split("/")[0]] for name, total in state.sums.items()}
@@ -165,7 +172,7 @@ def write_line(
     values["loss/all"] = loss = sum(state.sums.values()) / sum(state.rows.values())
     values["train/progress"] = progress
     values["train/learning_rate"] = max(group["lr"] for group in adamw.param_groups)
-    values["train/gradient_norm"] = norm.item()
+    values["train/gradient_norm"] = norm
     state.sums, state.told, state.rows = {}, {}, {}
     log.write(state.step, values, {"speed/tokens_per_second": speed})
     return loss

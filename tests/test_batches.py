@@ -93,7 +93,7 @@ def test_a_batch_holds_its_rows_tokens_and_nothing_else(table):
         expected = tokenizer.backend.encode(text).ids
         assert batch.ids[batch.starts[place] : batch.starts[place + 1]].tolist() == expected
     assert batch.starts[-1] == len(batch.ids) and batch.rows.tolist() == [0, 1, 2, 3, 4]
-    assert batch.max_length == batch.starts.diff().max()
+    assert batch.lengths == batch.starts.diff().tolist()
     assert (batch.columns["labels"].numpy() == table.task.gold("train")[rows]).all()
     assert batch.row_ids == [f"train-{row}" for row in rows]
 

@@ -55,7 +55,7 @@ def random_qkv(lengths: list[int], dtype: torch.dtype = torch.float32, device: s
     torch.manual_seed(0)
     qkv = torch.randn(sum(lengths), 3, 4, size).to(device, dtype)  # (T, 3, H, d)
     starts = torch.tensor([0, *lengths]).cumsum(0).to(device)
-    return qkv, attention.layout(starts, max(lengths), qkv, size, 0.0)
+    return qkv, attention.layout(starts, lengths, qkv, size, 0.0)
 
 
 def compare(path, lengths: list[int], dtype: torch.dtype, device: str, tolerance: float) -> None:
@@ -127,12 +127,12 @@ def test_every_hidden_state_is_given_on_request_and_the_last_is_the_output():
     assert torch.equal(layers[-1], out) and model(*packed(texts()))[1] is None
 
 
-def test_positions_types_and_max_length_are_what_they_stand_for():
+def test_positions_types_and_lengths_are_what_they_stand_for():
     model, (ids, starts) = encoder(), packed(texts())
     plain, _ = model(ids, starts)
     positions = torch.cat([torch.arange(length) for length in LENGTHS])
     zeros = torch.zeros_like(ids)
-    told, _ = model(ids, starts, max_length=max(LENGTHS), positions=positions, types=zeros)
+    told, _ = model(ids, starts, lengths=LENGTHS, positions=positions, types=zeros)
     assert (told - plain).abs().max() < 2e-6
     other, _ = model(ids, starts, types=zeros + 1)
     assert (other - plain).abs().max() > 1e-2
@@ -309,7 +309,7 @@ def test_the_encoder_on_cuda_is_close_to_the_one_on_the_cpu(dtype):
     expected, _ = model(ids, starts)
     model.cuda()
     with torch.autocast("cuda", dtype, enabled=dtype != torch.float32):
-        out, _ = model(ids.cuda(), starts.cuda(), max_length=max(LENGTHS))
+        out, _ = model(ids.cuda(), starts.cuda(), lengths=LENGTHS)
     assert (out.float().cpu() - expected).norm() < (1e-5 if dtype == torch.float32 else 0.02) * expected.norm()
     model.train()
     with torch.autocast("cuda", dtype, enabled=dtype != torch.float32):

@@ -19,7 +19,7 @@ class Batch:
     ids: torch.Tensor
     starts: torch.Tensor
     rows: torch.Tensor
-    max_length: int
+    lengths: list[int]
 
 
 def encoder(family: str = "bert") -> Encoder:
@@ -35,7 +35,7 @@ def batch() -> Batch:
     lengths = torch.tensor([3, 5, 4, 1, 2, 6])
     starts = torch.cat([torch.zeros(1), lengths.cumsum(0)]).int()
     ids = torch.randint(1, 50, (21,), generator=torch.Generator().manual_seed(0))
-    return Batch(ids, starts, torch.tensor([0, 2, 3, 6]), 6)
+    return Batch(ids, starts, torch.tensor([0, 2, 3, 6]), lengths.tolist())
 
 
 def encoded() -> Encoded:

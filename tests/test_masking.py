@@ -39,7 +39,7 @@ def batch_of(lengths: list[int], ids: list[str] | None = None, first: int = 0) -
         ids=torch.tensor(np.concatenate(texts)),
         starts=torch.tensor(batches.offsets(np.array(lengths))),
         rows=torch.arange(len(lengths) + 1),
-        max_length=max(lengths),
+        lengths=lengths,
         columns={},
         row_ids=ids or [f"row-{n}" for n in range(len(lengths))],
     )

@@ -20,7 +20,7 @@ from rocl.errors import UserError
 from rocl.experiment import Inner
 from rocl.losses import clip, momentum_contrast, pcgrad, summed, wasserstein
 from rocl.models.heads import Model, Momentum, by_text, classification_head, mlp, texts
-from rocl.step import State, backward
+from rocl.step import State, backward, settle
 
 
 def with_critic(tasks, done, *, checkpoint):
@@ -164,6 +164,8 @@ def test_the_cosine_that_is_told_is_that_of_the_tasks_own_gradients(tmp_path):
     pairs = next(batches.steps([60, 40], seed=1, batch=16, steps=1, sampling=experiment.sampling))
     known = State()
     backward(experiment, model, tables, pairs, 1, 0.5, {}, torch.amp.GradScaler("cpu", enabled=False), known)
+    known.unread[-1].norm = torch.tensor(1.0)
+    settle(known, torch.amp.GradScaler("cpu", enabled=False))
     total, weight = known.told["gradients/cosine of one and many"]
     assert weight == 1
     assert_close(total, cosine(made(tmp_path, dropout=0.0)), rtol=1e-3, atol=1e-4)

@@ -29,15 +29,20 @@ class Batch:
     ids: Tensor  # (T,) int64
     starts: Tensor  # (B + 1,) int64, where texts begin among the tokens
     rows: Tensor  # (R + 1,) int64, where rows begin among the texts
-    max_length: int  # tokens of the longest text
+    lengths: list[int]  # tokens of each text, here and not on a device
     columns: dict[str, Tensor]  # each (R, ...); "labels" is the gold as 0/1 (R, C) float32
     row_ids: list[str]
     tokens: Mapping[str, Tensor] = field(default_factory=dict)  # each (T,): what `alter` says of them
 
     def to(self, device: torch.device) -> "Batch":
-        moved = {name: getattr(self, name).to(device) for name in ("ids", "starts", "rows")}
+        """The same on the device. From pinned memory a GPU copies on its own, and nobody waits."""
+
+        def sent(x: Tensor) -> Tensor:
+            return (x.pin_memory() if device.type == "cuda" else x).to(device, non_blocking=True)
+
+        moved = {name: sent(getattr(self, name)) for name in ("ids", "starts", "rows")}
         for name in ("columns", "tokens"):
-            moved[name] = {key: column.to(device) for key, column in getattr(self, name).items()}
+            moved[name] = {key: sent(column) for key, column in getattr(self, name).items()}
         return replace(self, **moved)
 
 
@@ -70,7 +75,7 @@ class Table:
             ids=torch.from_numpy(packed.ids[tokens].astype(np.int64)),
             starts=torch.from_numpy(offsets(lengths)),
             rows=torch.from_numpy(offsets(packed.rows[rows + 1] - packed.rows[rows])),
-            max_length=int(lengths.max()),
+            lengths=lengths.tolist(),
             columns={name: torch.from_numpy(column[rows]) for name, column in self.columns.items()},
             row_ids=[self.ids[row] for row in rows],
         )
@@ -115,7 +120,7 @@ def joined(parts: Sequence[Batch]) -> Batch:
         ids=torch.cat([part.ids for part in parts]),
         starts=starts,
         rows=rows,
-        max_length=max(part.max_length for part in parts),
+        lengths=[length for part in parts for length in part.lengths],
         columns={},
         row_ids=[row_id for part in parts for row_id in part.row_ids],
     )
@@ -129,6 +134,7 @@ def twice(batch: Batch) -> Batch:
         batch,
         ids=batch.ids[places],
         starts=torch.from_numpy(offsets(ends - begins)),
+        lengths=(ends - begins).tolist(),
         rows=2 * batch.rows,
         tokens={name: column[places] for name, column in batch.tokens.items()},
     )

@@ -13,8 +13,8 @@ def masked_language(logits: Tensor, answers: Tensor, owners: Tensor, rows: int) 
     """
     each = F.cross_entropy(logits, answers, reduction="none")  # (M,)
     sums = torch.zeros(rows, device=each.device).index_add_(0, owners, each)  # (R,)
-    counts = torch.bincount(owners, minlength=rows).clamp(min=1)  # (R,)
-    return sums / counts
+    counts = torch.zeros_like(sums).index_add_(0, owners, torch.ones_like(each))  # (R,)
+    return sums / counts.clamp(min=1)
 
 
 def approach(vectors: Tensor, teacher: Tensor) -> Tensor:

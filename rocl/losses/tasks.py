@@ -15,13 +15,13 @@ def uncertain(loss: Tensor, log_variance: Tensor) -> Tensor:
     return torch.exp(-log_variance) * loss + log_variance / 2
 
 
-def summed(gradients: Mapping[str, Tensor], order: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+def summed(gradients: Mapping[str, Tensor], order: np.random.Generator) -> tuple[Tensor, dict[str, Tensor]]:
     """The sum of the tasks' gradients (P,), as if nothing were combined, and the cosines."""
     total = torch.stack(list(gradients.values())).sum(0)
     return total, cosines({**gradients, "the step": total})
 
 
-def pcgrad(gradients: Mapping[str, Tensor], order: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+def pcgrad(gradients: Mapping[str, Tensor], order: np.random.Generator) -> tuple[Tensor, dict[str, Tensor]]:
     """The sum of the gradients (P,) after each has lost what goes against another (Yu et al. 2020, 2001.06782,
     algorithm 1), and the cosines. The others come in a random order; each is taken as it was."""
     total = torch.zeros_like(next(iter(gradients.values())))
@@ -35,9 +35,9 @@ def pcgrad(gradients: Mapping[str, Tensor], order: np.random.Generator) -> tuple
     return total, cosines({**gradients, "the step": total})
 
 
-def cosines(gradients: Mapping[str, Tensor]) -> dict[str, float]:
+def cosines(gradients: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Of each two, of tasks or of a task and the step: 1 where they agree, below 0 where they are in conflict."""
     return {
-        f"cosine of {one} and {two}": torch.cosine_similarity(gradients[one], gradients[two], dim=0).item()
+        f"cosine of {one} and {two}": torch.cosine_similarity(gradients[one], gradients[two], dim=0)
         for one, two in combinations(gradients, 2)
     }

@@ -4,7 +4,7 @@ Letters: T tokens in the batch, B texts, H heads, d head size, P padded places, 
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 STEP = 32  # lengths of groups are its multiples: on other rows a CPU's softmax in bf16 takes up to ten times as long
 ROWS = 64  # what matrix products on a CPU get is a multiple of so many rows
-TOKENS = {"cpu": 1024, "cuda": 65536}  # of a group at most, so that its scores stay in the cache
+TOKENS = {"cpu": 1024, "cuda": 65536}  # of a group at most; on a CPU its scores stay in the cache
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,13 @@ class Layout:
     """Where the texts of a batch lie; computed once for a forward pass and shared by its layers."""
 
     starts: Tensor  # (B+1,) int32, on the device
-    max_length: int
+    lengths: Sequence[int]  # tokens of each text
     dtype: torch.dtype  # what attention is computed in
     path: Callable[[Tensor, "Layout", float], Tensor]
 
     @cached_property
-    def lengths(self) -> list[int]:
-        return self.starts.diff().tolist()
+    def longest(self) -> int:
+        return max(self.lengths)
 
     @cached_property
     def extra(self) -> int:
@@ -41,19 +41,19 @@ class Layout:
         """Groups of texts that are equally long when rounded up to a STEP, as (g, L, bias (g, 1, 1, L), -inf at the
         padding, None where there is none); for each padded place its token (P,); for each token its padded place (T,).
         """
-        device, lengths = self.starts.device, torch.tensor(self.lengths)
+        device, lengths, most = self.starts.device, torch.tensor(self.lengths), TOKENS[self.starts.device.type]
         order = lengths.argsort(descending=True, stable=True)
         sizes, groups, spans = lengths[order].tolist(), [], []
         while sizes:
             longest = -(-sizes[0] // STEP) * STEP
             alike = sum(size > longest - STEP for size in sizes)
-            texts = max(1, min(TOKENS[device.type] // longest, alike))
+            texts = max(1, min(most // longest, alike))
             inside, sizes = sizes[:texts], sizes[texts:]
             bias = None
             if inside[-1] < longest:
                 padding = torch.arange(longest) >= torch.tensor(inside)[:, None]  # (g, L)
                 bias = torch.zeros(padding.shape, dtype=self.dtype).masked_fill_(padding, -torch.inf)
-                bias = bias[:, None, None].to(device)  # (g, 1, 1, L)
+                bias = sent(bias[:, None, None], device)  # (g, 1, 1, L)
             groups.append((texts, longest, bias))
             spans += [longest] * texts
         spans = torch.tensor(spans)  # (B,) places of each text, in the order of the groups
@@ -63,19 +63,24 @@ class Layout:
         places = tokens + (begins - lengths.cumsum(0) + lengths).repeat_interleave(lengths)  # (T,)
         # Padding repeats the first token: any would do, for its keys are masked and its outputs are not read.
         sources = torch.zeros(int(spans.sum()), dtype=torch.long).index_copy_(0, places, tokens)  # (P,)
-        return groups, sources.to(device), places.to(device)
+        return groups, sent(sources, device), sent(places, device)
 
 
-def layout(starts: Tensor, max_length: int | None, weight: Tensor, size: int, dropout: float) -> Layout:
+def sent(x: Tensor, device: torch.device) -> Tensor:
+    """x of this machine's memory on the device; a GPU copies it on its own, nobody waits."""
+    return (x.pin_memory() if device.type == "cuda" else x).to(device, non_blocking=True)
+
+
+def layout(starts: Tensor, lengths: Sequence[int] | None, weight: Tensor, size: int, dropout: float) -> Layout:
     """The layout of texts that begin at `starts` (B+1,) for an encoder with this weight, head size and dropout.
 
-    Without `max_length`, and wherever texts are padded, starts are read back from the device."""
+    Without `lengths` starts are read back from the device."""
     kind = weight.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
-    if max_length is None:
-        max_length = int(starts.diff().max())
+    if lengths is None:
+        lengths = starts.diff().tolist()
     starts = starts.to(weight.device, torch.int32, non_blocking=True)
-    return Layout(starts, max_length, dtype, choose(kind, dtype, size, dropout))
+    return Layout(starts, lengths, dtype, choose(kind, dtype, size, dropout))
 
 
 def choose(device: str, dtype: torch.dtype, size: int, dropout: float) -> Callable[[Tensor, Layout, float], Tensor]:
@@ -115,7 +120,7 @@ def varlen(qkv: Tensor, layout: Layout, dropout: float) -> Tensor:
     from torch.nn.attention.varlen import varlen_attn  # a second to import, and for CUDA alone
 
     q, k, v = qkv.unbind(1)  # (T, H, d) each
-    return varlen_attn(q, k, v, layout.starts, layout.starts, layout.max_length, layout.max_length)
+    return varlen_attn(q, k, v, layout.starts, layout.starts, layout.longest, layout.longest)
 
 
 def padded(qkv: Tensor, layout: Layout, dropout: float, inside: Callable[..., Tensor]) -> Tensor:
@@ -146,7 +151,7 @@ sdpa = partial(padded, inside=F.scaled_dot_product_attention)
 def reference(qkv: Tensor, layout: Layout, dropout: float = 0.0) -> Tensor:
     """The equation in float32, text by text: what every other path is tested against. It drops nothing."""
     outputs = []
-    for text in qkv.float().split(layout.lengths):
+    for text in qkv.float().split(list(layout.lengths)):
         q, k, v = text.permute(1, 2, 0, 3)  # (H, L, d) each
         outputs.append(((q @ k.mT / q.shape[-1] ** 0.5).softmax(-1) @ v).transpose(0, 1))
     return torch.cat(outputs).to(qkv.dtype)  # (T, H, d)

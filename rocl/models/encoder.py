@@ -4,7 +4,7 @@ tokens and the places where its texts begin. What differs between the families i
 Letters: T tokens in the batch, B texts, D width, E width of the embeddings, H heads, d head size.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -73,25 +73,24 @@ class Encoder(nn.Module):
         ids: Tensor,
         starts: Tensor,
         *,
-        max_length: int | None = None,
+        lengths: Sequence[int] | None = None,
         types: Tensor | None = None,
         positions: Tensor | None = None,
         layers: bool = False,
     ) -> tuple[Tensor, list[Tensor] | None]:
-        """`ids` (T,) of texts that begin at `starts` (B+1,), the longest of `max_length` tokens (read from starts if
-        not given). `types` (T,) are token types, 0 if not given; `positions` (T,) rows of the position table,
-        anew from each text's beginning if not given.
+        """`ids` (T,) of texts that begin at `starts` (B+1,), each of `lengths` tokens (read from starts if not given).
+        `types` (T,) are token types, 0 if not given; `positions` (T,) rows of the position table, anew from each text's
+        beginning if not given.
 
         Returns the last layer's vectors (T, D) and, with `layers`, those of the embeddings and of each layer."""
         config, weight = self.config, self.embeddings.words.weight
         rate = config.attention_dropout if self.training else 0.0
-        shape = layout(starts, max_length, weight, config.width // config.heads, rate)
+        shape = layout(starts, lengths, weight, config.width // config.heads, rate)
         if positions is None:
-            if shape.max_length > config.longest:
-                have = f"a text has {shape.max_length} tokens, the encoder positions for {config.longest}"
+            if shape.longest > config.longest:
+                have = f"a text has {shape.longest} tokens, the encoder positions for {config.longest}"
                 raise UserError(f"{have}: set max_length to {config.longest} or less")
-            lengths = shape.starts.diff()
-            begins = shape.starts[:-1].repeat_interleave(lengths, output_size=len(ids))  # (T,)
+            begins = shape.starts[:-1].repeat_interleave(shape.starts.diff(), output_size=len(ids))  # (T,)
             positions = torch.arange(len(ids), device=ids.device) - begins + config.first_position  # (T,)
         x = self.embeddings(ids, types, positions)  # (T, D)
         if shape.extra:

@@ -5,7 +5,7 @@ M masked tokens.
 """
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -33,7 +33,7 @@ class Packed(Protocol):
     ids: Tensor  # (T,)
     starts: Tensor  # (B+1,)
     rows: Tensor  # (R+1,)
-    max_length: int
+    lengths: Sequence[int]  # tokens of each text
 
 
 class Model(nn.Module):
@@ -55,7 +55,7 @@ class Model(nn.Module):
     def encode(self, batch: Packed, layers: bool = False) -> Encoded:
         low = self.precision != torch.float32
         with torch.autocast(batch.ids.device.type, self.precision if low else None, enabled=low):
-            tokens, states = self.encoder(batch.ids, batch.starts, max_length=batch.max_length, layers=layers)
+            tokens, states = self.encoder(batch.ids, batch.starts, lengths=batch.lengths, layers=layers)
         if states is not None:
             states = [state.float() for state in states]
         return Encoded(tokens.float(), batch.starts, batch.rows, states)
