@@ -21,9 +21,10 @@ one sequence of a batch, of which a classifier of texts has one answer: it is no
 import json
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from statistics import median
 
@@ -31,6 +32,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import nn
+from torch.profiler import ProfilerActivity, profile
 
 from benchmarks import made_up, measure
 from rocl import runs
@@ -38,6 +40,7 @@ from rocl.data import batches, tokens
 from rocl.data.corpora import emotion, laroseda, vardial
 from rocl.data.tokens import Packed
 from rocl.experiment import Experiment
+from rocl.models import attention
 from rocl.models.checkpoints import Checkpoint
 from rocl.models.encoder import Config
 from rocl.models.heads import Model, outputs
@@ -52,6 +55,7 @@ except ImportError:
 
 PIECES = Checkpoint("sentence-transformers/all-MiniLM-L6-v2", revision="1110a243fdf4706b3f48f1d95db1a4f5529b4d41")
 CORPORA = {"tweets": emotion.emotion, "reviews": laroseda.laroseda, "news": vardial.vardial}
+WAITS = ("cudaStreamSynchronize", "cudaEventSynchronize", "cudaMemcpy")  # not those of the clock, for the device
 Timed = Callable[[], tuple[float, int]]  # seconds of an epoch, and tokens with padding
 
 
@@ -306,6 +310,40 @@ def longest(work: Work, what: str, name: str) -> Timed:
     return columns(few, made_up.table(work.texts, packed, 2))[what][name]()
 
 
+def on_gpu(work: Work, what: str, name: str, rate: float) -> dict[str, object]:
+    """What a column at this rate of real tokens a second does with a GPU: its share of what one large product reaches;
+    kernels that it launches and times that the host waits, a step."""
+    epoch, table = longest(work, what, name), table_of(work)
+    epoch()
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
+        epoch()
+    called = Counter(event.name for event in seen.events())
+    launches = sum(count for call, count in called.items() if "LaunchKernel" in call)
+    flash = attention.choose("cuda", torch.bfloat16, work.config.width // work.config.heads, 0.0) is attention.varlen
+    return {
+        "flops_share": rate * flops(work, table, back=what == "training") / large_product(),
+        "launches_a_step": launches / 2,
+        "waits_a_step": sum(called[call] for call in WAITS) / 2,
+        "attention": "flash kernel" if name.startswith("rocl") and flash else "scaled_dot_product_attention",
+    }
+
+
+def flops(work: Work, table: batches.Table, *, back: bool) -> float:
+    """Of the model's products, linear layers and attention, a real token."""
+    width, inner = work.config.width, work.config.inner
+    linear = 2 * (4 * width * width + 2 * width * inner)
+    mixing = 4 * width * float(np.square(table.lengths, dtype=np.int64).sum() / table.lengths.sum())
+    return work.config.layers * (linear + mixing) * (3 if back else 1)
+
+
+@cache
+def large_product() -> float:
+    """Floating-point operations a second of a product that a device does best, in bf16."""
+    square = torch.randn(8192, 8192, device=device(), dtype=torch.bfloat16)
+    seconds = measure.timed({"product": lambda: square @ square}, rounds=10)["product"]
+    return 2 * len(square) ** 3 / median(seconds)
+
+
 def lines(work: Work) -> Iterator[dict[str, object]]:
     """A result for each column, of training and of inference."""
     table = table_of(work)
@@ -321,6 +359,8 @@ def lines(work: Work) -> Iterator[dict[str, object]]:
             line |= {"padding": 1 - real / max(each[0][1], real) if each else None}
             peak = measure.peak(longest, work, what, name) if each and name != "products alone" else None
             line |= {"peak_mib": peak}
+            if device().type == "cuda" and each and (what, name) != ("training", "products alone"):
+                line |= on_gpu(work, what, name, median(rates))
             for other in [*makers][:3] + ["products alone"]:
                 over = measure.ratio(seconds[other], seconds[name], "") if each and seconds[other] else {}
                 line |= {f"over_{other}": over.get(""), f"over_{other}_spread": spread(over)}

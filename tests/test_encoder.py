@@ -247,6 +247,25 @@ def test_attention_dropout_drops_probabilities():
     assert abs(out.mean() - 1) < 0.02 and out.std() > 0.1
 
 
+def test_layers_that_are_computed_again_keep_less_and_give_the_same_gradients_to_the_bit():
+    kept, gradients = [], []
+    for recompute in (False, True):
+        model, sizes = encoder().train(), []
+        model.recompute = recompute
+        torch.manual_seed(5)
+
+        def pack(tensor, sizes=sizes):
+            sizes.append(tensor.numel())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            out, _ = model(*packed(texts()))
+        kept.append(sum(sizes))
+        (out * torch.linspace(-1, 1, out.shape[1])).square().sum().backward()
+        gradients.append([parameter.grad for parameter in model.parameters()])
+    assert all(map(torch.equal, *gradients)) and kept[1] < kept[0] / 2
+
+
 # Precision and devices
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from rocl.errors import UserError
 from rocl.models.attention import Layout, attention, dropout, layout
@@ -65,6 +66,9 @@ class Encoder(nn.Module):
         self.source: Path | None = None  # the folder it was read from, where its tokenizer lies
         self.embeddings = Embeddings(config)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
+        self.recompute = (
+            False  # True: what layers need on the way back is computed again there, which takes less memory
+        )
         self.pooler: nn.Linear | None = None  # stored beside some encoders; a start for heads, no part of forward
         initialise(self, config.initializer_range)
 
@@ -96,8 +100,9 @@ class Encoder(nn.Module):
         if shape.extra:
             x = F.pad(x, (0, 0, 0, shape.extra))  # (T + extra, D), what is added is never read
         states = [x[: len(ids)]] if layers else None
+        again = partial(checkpoint, use_reentrant=False) if self.recompute and torch.is_grad_enabled() else None
         for layer in self.layers:
-            x = layer(x, shape)
+            x = again(layer, x, shape) if again else layer(x, shape)
             if states is not None:
                 states.append(x[: len(ids)])
         return x[: len(ids)], states
