@@ -329,6 +329,46 @@ def test_what_a_killed_process_left_is_no_entry(cased, tmp_path):
     assert [file for file in cache.iterdir() if file.is_dir()] == [folder]
 
 
+class Killed(BaseException):
+    """As a kill, after which nothing is tidied up."""
+
+
+def test_a_tokenisation_that_was_killed_goes_on_after_its_last_shard(cased, tmp_path, monkeypatch):
+    rows, cache, real, asked = rows_of(*random_texts(25)), tmp_path / "cache", tokens._tokenise, []
+    monkeypatch.setattr(tokens, "SHARD", 10)
+
+    def killed_in_the_third(texts, *arguments):
+        asked.append(len(texts))
+        if len(asked) == 3:
+            raise Killed
+        return real(texts, *arguments)
+
+    monkeypatch.setattr(tokens, "_tokenise", killed_in_the_third)
+    with pytest.raises(Killed):
+        pack(rows, cased, 12, cache)
+    found = pack(rows, cased, 12, cache)
+    assert asked == [10, 10, 5, 5, 0] and isinstance(found.ids, np.memmap)
+    monkeypatch.setattr(tokens, "_tokenise", real)
+    assert same(found, pack(rows, cased, 12, None))
+    (folder,) = (file for file in cache.iterdir() if file.is_dir())
+    assert {file.suffix for file in folder.iterdir()} == {".npy", ".json"}, "no shard is left"
+
+
+def test_a_large_entry_is_opened_without_reading_it_but_not_after_somebody_wrote_to_it(cased, tmp_path, monkeypatch):
+    rows = rows_of(*random_texts(25))
+    whole = pack(rows, cased, 12, tmp_path)
+    whole = tokens.Packed(*map(np.array, vars(whole).values()))
+    monkeypatch.setattr(tokens, "LARGE", 0)
+    digest, read = tokens.disk.digest, []
+    monkeypatch.setattr(tokens.disk, "digest", lambda file: read.append(file.name) or digest(file))
+    assert same(pack(rows, cased, 12, tmp_path), whole) and not read
+    (file,) = tmp_path.glob("*/ids.npy")
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    assert same(pack(rows, cased, 12, tmp_path), whole) and "ids.npy" in read
+
+
 def packed_by_another(folder: Path, cache: Path, ready, sums) -> None:
     ready.wait()
     sums.put(int(pack(rows_of(*ODD * 100), tokenizer(folder), 16, cache).ids.astype(np.int64).sum()))

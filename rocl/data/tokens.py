@@ -7,11 +7,14 @@ import shutil
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import tokenizers
 from filelock import FileLock
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 from rocl import disk
@@ -24,6 +27,8 @@ from rocl.errors import UserError
 ROLES = {"cls": "[CLS] <s>", "sep": "[SEP] </s>", "pad": "[PAD] <pad>", "unk": "[UNK] <unk>", "mask": "[MASK] <mask>"}
 CEDILLA, COMMA = "şţŞŢ", "șțȘȚ"  # Romanian is written with the second and, on old keyboards, with the first
 CHUNK = 256  # texts encoded at once: bounds what the encodings take in memory
+SHARD = 65_536  # texts of which ids are kept in memory
+LARGE = 2**26  # bytes of a file that is known by its size and time, for to read it takes longer than a blink
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -139,11 +144,13 @@ def store(packed: Packed, folder: Path) -> None:
 
 def pack(rows: Sequence[Row], tokenizer: Tokenizer, max_length: int, cache: Path | None) -> Packed:
     """The rows' texts as ids, each cut to `max_length` tokens with its sep kept; with `cache`, stored there and
-    memory-mapped. An entry of the cache is verified when it is opened, and made anew if a byte of it differs."""
+    memory-mapped. An entry of the cache is verified when it is opened, and made anew if a byte of it differs; where
+    making it was interrupted, it goes on after the last SHARD of texts, of which memory holds one."""
     if max_length < 3:
         raise UserError(f"max_length {max_length} leaves no token beside the two special ones; give at least 3")
+    texts = (text for row in rows for text in row.texts)
     if cache is None:
-        return _tokenise(rows, tokenizer, max_length)
+        return _packed(rows, [_tokenise(list(texts), tokenizer, max_length)])
     key = hashlib.sha256(json.dumps([tokenizers.__version__, tokenizer.fingerprint, max_length]).encode())
     for row in rows:
         key.update(json.dumps(row.texts).encode())
@@ -151,20 +158,23 @@ def pack(rows: Sequence[Row], tokenizer: Tokenizer, max_length: int, cache: Path
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if (packed := _open(folder)) is None:
-            packed = _tokenise(rows, tokenizer, max_length)
             partial = folder.with_suffix(".partial")
             shutil.rmtree(folder, ignore_errors=True)  # damaged
-            shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
-            partial.mkdir()
-            store(packed, partial)
-            (partial / "sums.json").write_text(json.dumps(_sums(partial)))
+            partial.mkdir(exist_ok=True)
+            files = []
+            for number, some in enumerate(iter(lambda: list(islice(texts, SHARD)), [])):
+                files.append(partial / f"{number:06}-{SHARD}.safetensors")
+                if not files[-1].exists():  # a process that was killed has left it
+                    with disk.whole(files[-1]) as part:
+                        save_file(_tokenise(some, tokenizer, max_length), part)
+            _join(rows, files, _tokenise([], tokenizer, max_length), partial)
             os.rename(partial, folder)
-            packed = _open(folder) or packed
+            packed = _open(folder)
     return packed
 
 
-def _tokenise(rows: Sequence[Row], tokenizer: Tokenizer, max_length: int) -> Packed:
-    texts = [text for row in rows for text in row.texts]
+def _tokenise(texts: Sequence[str], tokenizer: Tokenizer, max_length: int) -> dict[str, np.ndarray]:
+    """The ids (T,) of these texts; of each its length, whether it was cut, how many are unknown, (B,)."""
     dtype = np.uint16 if tokenizer.size <= 2**16 else np.int32
     parts, cut = [np.empty(0, dtype)], []
     for start in range(0, len(texts), CHUNK):
@@ -172,13 +182,41 @@ def _tokenise(rows: Sequence[Row], tokenizer: Tokenizer, max_length: int) -> Pac
             cut.append(len(encoding) > max_length)
             length = min(len(encoding), max_length)
             parts.append(np.array([*encoding.ids[: length - 1], tokenizer.sep], dtype))
+    return {
+        "ids": np.concatenate(parts),
+        "lengths": np.array([len(part) for part in parts[1:]], np.int64),
+        "cut": np.array(cut, bool),
+        "unknown": np.array([np.count_nonzero(part == tokenizer.unk) for part in parts[1:]], np.int64),
+    }
+
+
+def _packed(rows: Sequence[Row], shards: Sequence[Mapping[str, np.ndarray]]) -> Packed:
+    all_of = {name: np.concatenate([shard[name] for shard in shards]) for name in shards[-1]}
     return Packed(
-        ids=np.concatenate(parts),
-        texts=np.cumsum([len(part) for part in parts], dtype=np.int64),
+        ids=all_of.get("ids", shards[0]["ids"]),
+        texts=np.concatenate([[0], all_of["lengths"].cumsum()]).astype(np.int64),
         rows=np.cumsum([0, *(len(row.texts) for row in rows)], dtype=np.int64),
-        cut=np.array(cut, bool),
-        unknown=np.array([np.count_nonzero(part == tokenizer.unk) for part in parts[1:]], np.int64),
+        cut=all_of["cut"],
+        unknown=all_of["unknown"],
     )
+
+
+def _join(rows: Sequence[Row], files: Sequence[Path], empty: Mapping[str, np.ndarray], folder: Path) -> None:
+    """Makes an entry of the cache out of shards, which it removes. Ids go from file to file, one shard at a time."""
+    shards = [empty]
+    for file in files:
+        with safe_open(file, "np") as shard:
+            shards.append({name: shard.get_tensor(name) for name in empty if name != "ids"})
+    packed = _packed(rows, shards)
+    store(packed, folder)
+    header = {"descr": packed.ids.dtype.str, "fortran_order": False, "shape": (int(packed.texts[-1]),)}
+    with (folder / "ids.npy").open("wb") as out:
+        np.lib.format.write_array_header_1_0(out, header)
+        for file in files:
+            out.write(load_file(file)["ids"].tobytes())
+    (folder / "sums.json").write_text(json.dumps({file.name: _sum(file) for file in folder.glob("*.npy")}))
+    for file in files:
+        file.unlink()
 
 
 def whole(text: str) -> str:
@@ -189,15 +227,25 @@ def whole(text: str) -> str:
 def _open(folder: Path) -> Packed | None:
     """The entry, memory-mapped; None if it is not there or not whole."""
     try:
-        if json.loads((folder / "sums.json").read_text()) != _sums(folder):
+        sums = json.loads((folder / "sums.json").read_text())
+        if sums.keys() != {file.name for file in folder.glob("*.npy")}:
             return None
+        for file in map(folder.joinpath, sums):
+            known = file.stat().st_size > LARGE and _time(file) == sums[file.name]["time"]
+            if not known and disk.digest(file) != sums[file.name]["sha256"]:
+                return None
         return Packed(*(np.load(folder / f"{field.name}.npy", mmap_mode="r") for field in fields(Packed)))
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def _sums(folder: Path) -> dict[str, str]:
-    return {file.name: disk.digest(file) for file in folder.glob("*.npy")}
+def _sum(file: Path) -> dict[str, object]:
+    return {"sha256": disk.digest(file), "time": _time(file)}
+
+
+def _time(file: Path) -> list[int]:
+    """What differs once somebody has written to it."""
+    return [file.stat().st_size, file.stat().st_mtime_ns]
 
 
 def write(tokenizer: Tokenizer, folder: Path, max_length: int) -> None:
