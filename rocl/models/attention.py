@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-STEP = 32  # lengths of groups are its multiples: on other rows a CPU's softmax in bf16 takes up to ten times as long
+MULTIPLE = 32  # of which lengths of groups are: on other rows a CPU's softmax in bf16 takes up to ten times as long
 ROWS = 64  # what matrix products on a CPU get is a multiple of so many rows
 TOKENS = {"cpu": 1024, "cuda": 65536}  # of a group at most; on a CPU its scores stay in the cache
 
@@ -38,15 +38,15 @@ class Layout:
 
     @cached_property
     def groups(self) -> tuple[list[tuple[int, int, Tensor | None]], Tensor, Tensor]:
-        """Groups of texts that are equally long when rounded up to a STEP, as (g, L, bias (g, 1, 1, L), -inf at the
+        """Groups of texts that are equally long when rounded up to a MULTIPLE, as (g, L, bias (g, 1, 1, L), -inf at the
         padding, None where there is none); for each padded place its token (P,); for each token its padded place (T,).
         """
         device, lengths, most = self.starts.device, torch.tensor(self.lengths), TOKENS[self.starts.device.type]
         order = lengths.argsort(descending=True, stable=True)
         sizes, groups, spans = lengths[order].tolist(), [], []
         while sizes:
-            longest = -(-sizes[0] // STEP) * STEP
-            alike = sum(size > longest - STEP for size in sizes)
+            longest = -(-sizes[0] // MULTIPLE) * MULTIPLE
+            alike = sum(size > longest - MULTIPLE for size in sizes)
             texts = max(1, min(most // longest, alike))
             inside, sizes = sizes[:texts], sizes[texts:]
             bias = None

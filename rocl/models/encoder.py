@@ -66,9 +66,7 @@ class Encoder(nn.Module):
         self.source: Path | None = None  # the folder it was read from, where its tokenizer lies
         self.embeddings = Embeddings(config)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
-        self.recompute = (
-            False  # True: what layers need on the way back is computed again there, which takes less memory
-        )
+        self.recompute = False  # True: the way back computes the layers again, in less memory
         self.pooler: nn.Linear | None = None  # stored beside some encoders; a start for heads, no part of forward
         initialise(self, config.initializer_range)
 
