@@ -33,8 +33,7 @@ def tfidf(task: Task) -> Scores:
 
 def most_frequent(task: Task) -> Said:
     """Of every row the label that is most frequent in train, and no other."""
-    frequent = task.gold("train").sum(0).argmax()
-    said = np.arange(len(task.labels)) == frequent  # (C,)
+    said = np.arange(len(task.labels)) == task.gold("train").sum(0).argmax()  # (C,)
     return {split: certain(said, len(task.rows(split))) for split in held_out(task)}, None
 
 
@@ -47,8 +46,7 @@ def regressed(task: Task) -> Said:
     options = {"sublinear_tf": True, "dtype": np.float32}
     characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), **options)
     words = TfidfVectorizer(token_pattern=words_of_any_script(), ngram_range=(1, 2), **options)
-    analyse = words.build_analyzer()
-    some = any(map(analyse, texts(task, "train")))  # texts of signs alone have no words
+    some = any(map(words.build_analyzer(), texts(task, "train")))  # texts of signs alone have no words
     vectorizer = make_union(words, characters) if some else characters
     train = vectorizer.fit_transform(texts(task, "train")).tocsr()
     linear = LogisticRegression(C=10, solver="liblinear", dual=True, tol=0.01, max_iter=1000, random_state=0)

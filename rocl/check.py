@@ -19,6 +19,7 @@ import torch
 
 from rocl import command, metrics
 from rocl.data import tokens
+from rocl.data.corpus import SPLITS
 from rocl.data.statistics import statistics
 from rocl.data.task import Task
 from rocl.errors import UserError, hint
@@ -29,7 +30,6 @@ from rocl.predict import device, precision
 
 WIDTH = 100  # columns of what is printed
 PROBE = 1024  # tokens that the measurement of speed takes through a layer
-SPLITS = ("train", "dev", "test")
 KINDS = {"one": "one label a row", "many": "any number of labels a row", "text": "bare text"}
 ABSENT = {"rows": 0, "labels": {}, "empty": 0, "labels per row": {}}  # the statistics of a split that is not there
 
@@ -76,9 +76,9 @@ def encoder_folder(node: Node) -> Path | None:
     one; None if none does."""
     if found := checkpoints_of(node.experiment):
         return found[0].folder()
-    left = [need.folder / "model" if (need.folder / "done").exists() else None for need in node.needs.values()]
-    ready = [folder for folder in left if folder and (folder / "config.json").exists()]
-    return next(iter(ready), None) or next(filter(None, map(encoder_folder, node.needs.values())), None)
+    left = [need.folder / "model" for need in node.needs.values() if (need.folder / "done").exists()]
+    ready = (folder for folder in left if (folder / "config.json").exists())
+    return next(ready, None) or next(filter(None, map(encoder_folder, node.needs.values())), None)
 
 
 def judge_run(experiment: Experiment, tasks: Sequence[Task], folder: Path | None) -> Iterator[Finding]:
@@ -118,8 +118,7 @@ def judge_rows(task: Task, facts: Mapping) -> Iterator[Finding]:
             yield False, f"{bare} {split} rows have no label: they teach nothing, and no answer to them is right"
     for split, leaks in facts["leaks"].items():
         if leaks:
-            fix = "drop_leaks=True takes them out (Task; CHOICES)"
-            yield False, f"{leaks} training texts also stand in {split}; {fix}"
+            yield False, f"{leaks} training texts also stand in {split}; drop_leaks=True takes them out (Task; CHOICES)"
     if facts["conflicts"]:
         yield False, f"{facts['conflicts']} training texts occur with different labels"
     if (weight := task.columns.get("weight")) is not None and not np.any(weight):
@@ -241,8 +240,7 @@ def pace(config: Config, length: int) -> tuple[float, float]:
         adamw.step()
         layer.embeddings.words.weight.sum().item()
         times.append((middle - begun, time.perf_counter() - middle))
-    by_token, by_parameter = np.min(times[1:], 0) / [PROBE, sum(p.numel() for p in layer.parameters())]
-    return by_token, by_parameter
+    return tuple(np.min(times[1:], 0) / [PROBE, sum(p.numel() for p in layer.parameters())])
 
 
 def main(arguments: Sequence[str]) -> None:

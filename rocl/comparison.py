@@ -7,13 +7,11 @@ import numpy as np
 
 from rocl import results, significance
 from rocl.errors import UserError, hint
-from rocl.results import TFIDF, Line
+from rocl.results import TFIDF, Line, Table
 
 LESS_IS_BETTER = ("loss", "mse", "perplexity", "per_word", "divergence", "ece")  # how names of such metrics end
-FIELDS = (
-    "scale task corpus digest system run encoder seeds metric mean deviation best median against pairs difference low "
-    "high p_bootstrap p_holm p_randomised p_mcnemar smallest verdict quoted"
-).split()
+FIELDS = "scale task corpus digest system run encoder seeds metric mean deviation best median against pairs".split()
+FIELDS += "difference low high p_bootstrap p_holm p_randomised p_mcnemar smallest verdict quoted".split()
 Row = dict  # of one system, task and metric: such of FIELDS as there are; scores are shares
 
 
@@ -29,7 +27,7 @@ def compare(told: Sequence[Line], against: str = TFIDF, systems: Collection[str]
     return [row for table in tables for row in rows_of(table, reference(table, against), told, systems)]
 
 
-def reference(table: dict[str, list[Line]], against: str) -> str | None:
+def reference(table: Table, against: str) -> str | None:
     """The system meant by a name, or by a name with its hash; of two such baselines the one that read most rows."""
     rows = {n: s[0]["corpus"]["train"] for n, s in table.items() if against in (s[0]["system"], s[0]["run"])}
     most = [name for name in rows if rows[name] == max(rows.values())]
@@ -38,9 +36,7 @@ def reference(table: dict[str, list[Line]], against: str) -> str | None:
     return most[0] if most else None
 
 
-def rows_of(
-    table: dict[str, list[Line]], against: str | None, told: Sequence[Line], systems: Collection[str] | None = None
-) -> list[Row]:
+def rows_of(table: Table, against: str | None, told: Sequence[Line], systems: Collection[str] | None) -> list[Row]:
     """The rows of one table: baselines, systems, and what is quoted of its task."""
     first, rows = results.face(table), []
     where = {"scale": first["scale"], "task": first["task"], "against": against}

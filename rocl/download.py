@@ -47,9 +47,8 @@ class File:
 
 def data_folder() -> Path:
     """$ROCL_DATA, or rocl/data in the user's cache folder."""
-    if folder := os.environ.get("ROCL_DATA"):
-        return Path(folder).expanduser()
-    return cache_folder() / "data"
+    folder = os.environ.get("ROCL_DATA")
+    return Path(folder).expanduser() if folder else cache_folder() / "data"
 
 
 def cache_folder() -> Path:
@@ -133,10 +132,8 @@ def _stream(file: File, partial: Path, validator: Path) -> None:
         if not broken:
             return
         time.sleep(PAUSE * 2**attempt if attempt + 1 < ATTEMPTS else 0)
-    raise UserError(
-        f"{file.corpus}: {file.url} was left after {ATTEMPTS} attempts ({broken}); "
-        f"run again to go on where it ended, or {_by_hand(file)}"
-    )
+    fix = f"run again to go on where it ended, or {_by_hand(file)}"
+    raise UserError(f"{file.corpus}: {file.url} was left after {ATTEMPTS} attempts ({broken}); {fix}")
 
 
 def _connect(file: File, partial: Path, validator: Path) -> str:
@@ -191,8 +188,7 @@ def _wrong(file: File, path: Path) -> str:
     """How the bytes at a path differ from the pinned ones, or ""."""
     if (found := disk.digest(path)) == file.sha256:
         return ""
-    size = path.stat().st_size
-    return f"sha256 {found} ({size:,} bytes), expected {file.sha256} ({file.size:,} bytes)"
+    return f"sha256 {found} ({path.stat().st_size:,} bytes), expected {file.sha256} ({file.size:,} bytes)"
 
 
 def _by_hand(file: File) -> str:

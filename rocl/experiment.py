@@ -338,9 +338,7 @@ def parser(prog: str, description: str) -> command.Parser:
     seeds = parser.add_mutually_exclusive_group()
     seeds.add_argument("--seed", type=int, default=1, help="of weights, order and dropout (default: 1)")
     seeds.add_argument("--seeds", metavar="1-5", help="several, one after the other, in one table")
-    parser.add_argument(
-        "--out", type=Path, default=Path("runs"), metavar="DIR", help="where runs are kept (default: runs)"
-    )
+    parser.add_argument("--out", type=Path, default="runs", metavar="DIR", help="where runs are kept (default: runs)")
     return parser
 
 

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from rocl import disk, metrics, pictures, runs
 from rocl.data import tokens
 from rocl.data.batches import Table
+from rocl.data.corpus import SPLITS
 from rocl.data.statistics import statistics
 from rocl.data.task import Task
 from rocl.decisions import decide, named, probabilities
@@ -22,7 +23,6 @@ from rocl.models.encoder import Encoder
 from rocl.models.heads import Model, mean
 from rocl.predict import model_folder, outputs, tables
 
-SPLITS = ("train", "dev", "test")
 SHOWN = 500  # points of a task in the embedding projector
 
 
@@ -56,10 +56,7 @@ def describe_on_board(folder: Path, node: Node, tasks: Sequence[Task], record: d
     board = SummaryWriter(str(folder / "tensorboard"), filename_suffix=".about")
     about = {"scale": node.scale.value, "seed": node.seed, "encoder": node.encoder}
     about |= {"tasks": ", ".join(task.name for task in tasks), "parameters": record["parameters"]}
-    rows = [
-        [task.name, task.corpus.name, task.language, *(len(task.rows(s)) for s in SPLITS), task.corpus.digest]
-        for task in tasks
-    ]
+    rows = [[t.name, t.corpus.name, t.language, *(len(t.rows(s)) for s in SPLITS), t.corpus.digest] for t in tasks]
     parts = [
         f"# {node.title}, seed {node.seed}",
         "\n".join(f"- {name}: {value}" for name, value in (about | record["environment"]).items()),
@@ -128,10 +125,8 @@ def write_encoder(
 
 def write_predictions(path: Path, table: Table, probable: np.ndarray, predicted: np.ndarray) -> None:
     """One line a row: id, gold and predicted label names, probabilities by label."""
-    path.parent.mkdir(exist_ok=True)
-    labels = table.task.labels
+    labels, lines = table.task.labels, []
     said = named(labels, predicted, probable)
-    lines = []
     for row_id, gold, (names, shares) in zip(table.ids, table.columns["labels"], said, strict=True):
         line = {"id": row_id, "gold": [n for n, g in zip(labels, gold, strict=True) if g], "predicted": names}
         lines.append(json.dumps(line | {"probabilities": shares}, ensure_ascii=False))
@@ -155,10 +150,8 @@ def project(log: runs.Log, step: int, model: Model, dev: Sequence[Table]) -> Non
     vectors, metadata = [], []
     for table in dev:
         some = np.linspace(0, len(table) - 1, min(len(table), SHOWN)).astype(int)  # corpora may be sorted by label
-        rows = [table.task.rows("dev")[number] for number in some]
         vectors.append(outputs(model, table, mean)[some])
-        metadata += [
-            [", ".join(row.labels), table.task.name, table.task.language, " ".join(" ".join(row.texts).split())[:200]]
-            for row in rows
-        ]
+        for row in (table.task.rows("dev")[number] for number in some):
+            text = " ".join(" ".join(row.texts).split())[:200]
+            metadata.append([", ".join(row.labels), table.task.name, table.task.language, text])
     pictures.projector(log.board, np.concatenate(vectors), metadata, ["label", "task", "language", "text"], step)

@@ -7,14 +7,7 @@ counts as 0. (Averages over only the labels that occur give the same predictions
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.metrics import (
-    accuracy_score,
-    confusion_matrix,
-    hamming_loss,
-    mean_squared_error,
-    precision_recall_curve,
-    precision_recall_fscore_support,
-)
+from sklearn import metrics as sk
 
 from rocl.decisions import decide, probabilities
 
@@ -43,22 +36,22 @@ def scores(
         raise ValueError(f"logits of {int(np.isnan(logits).any(1).sum())} rows are not numbers")
     gold, probable = gold.astype(np.uint8), probabilities(logits, kind)
     predicted = decide(probable, kind, thresholds)
-    result = {"accuracy": accuracy_score(gold, predicted)}
-    each = precision_recall_fscore_support(gold, predicted, average=None, zero_division=0)  # 4 x (C,)
-    micro = precision_recall_fscore_support(gold, predicted, average="micro", zero_division=0)
+    result = {"accuracy": sk.accuracy_score(gold, predicted)}
+    each = sk.precision_recall_fscore_support(gold, predicted, average=None, zero_division=0)  # 4 x (C,)
+    micro = sk.precision_recall_fscore_support(gold, predicted, average="micro", zero_division=0)
     for number, name in enumerate(("precision", "recall", "f1")):
         result |= {f"macro_{name}": each[number].mean(), f"micro_{name}": micro[number]}
     for number, name in enumerate(("precision", "recall", "f1", "support")):
         result |= {f"{name}/{label}": value for label, value in zip(labels, each[number], strict=True)}
     if kind == "many":
         halves = decide(probable, kind)
-        micro = precision_recall_fscore_support(gold, halves, average="micro", zero_division=0)
+        micro = sk.precision_recall_fscore_support(gold, halves, average="micro", zero_division=0)
         result |= {
-            "hamming_loss": hamming_loss(gold, predicted),
-            "redv2_authors/hamming_loss": hamming_loss(gold, halves),
-            "redv2_authors/accuracy": accuracy_score(gold, halves),
+            "hamming_loss": sk.hamming_loss(gold, predicted),
+            "redv2_authors/hamming_loss": sk.hamming_loss(gold, halves),
+            "redv2_authors/accuracy": sk.accuracy_score(gold, halves),
             "redv2_authors/micro_f1": micro[2],
-            "redv2_authors/mse": mean_squared_error(gold, logits),
+            "redv2_authors/mse": sk.mean_squared_error(gold, logits),
         }
     if draws:
         result |= intervals(gold, predicted, draws)
@@ -82,7 +75,7 @@ def intervals(gold: np.ndarray, predicted: np.ndarray, draws: int) -> dict[str, 
 
 def confusion(gold: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     """Counts (C, C) of rows by gold label (down) and predicted label (across), for kind "one"; both are (N, C) 0/1."""
-    return confusion_matrix(gold.argmax(1), predicted.argmax(1), labels=range(gold.shape[1]))
+    return sk.confusion_matrix(gold.argmax(1), predicted.argmax(1), labels=range(gold.shape[1]))
 
 
 def dev_thresholds(gold: np.ndarray, logits: np.ndarray, kind: str) -> np.ndarray | None:
@@ -103,7 +96,7 @@ def fit_thresholds(gold: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
 def _fit_threshold(gold: np.ndarray, probabilities: np.ndarray) -> float:
     if not gold.any():
         return 0.5
-    precision, recall, cuts = precision_recall_curve(gold, probabilities)  # cuts: the distinct probabilities, rising
+    precision, recall, cuts = sk.precision_recall_curve(gold, probabilities)  # cuts: the distinct probabilities, rising
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
     best = np.flatnonzero(f1[:-1] >= f1.max() - 1e-12)[-1]
     below = cuts[best - 1] if best else 0.0

@@ -102,10 +102,9 @@ def latex_table(scale: str, rows: Sequence[Row]) -> str:
     columns = {key: best(key[-1], [row["mean"] for row in column]) for key, column in ours.items()}
     blocks: dict[str, list[str]] = {"baselines": [], "systems": [], "quoted": []}
     for (name,), line in grouped([row | {"title": titled(row)} for row in rows], "title").items():
-        cells = {
-            key: [latex_cell(row, columns.get(key)) for row in told] for key, told in grouped(line, *COLUMN).items()
-        }
-        found = {key: " / ".join(several) for key, several in cells.items()}  # one source may quote two figures
+        found = {}
+        for key, told in grouped(line, *COLUMN).items():  # one source may quote two figures
+            found[key] = " / ".join(latex_cell(row, columns.get(key)) for row in told)
         kind = "quoted" if "quoted" in line[0] else "systems" if line[0]["seeds"] else "baselines"
         blocks[kind].append(" & ".join([escaped(name), *(found.get(key, "--") for key in columns)]) + r" \\")
     sizes = {task: sum(key[:2] == task for key in columns) for task in grouped(rows, *COLUMN[:2])}
@@ -113,18 +112,10 @@ def latex_table(scale: str, rows: Sequence[Row]) -> str:
     names = [escaped((COLUMNS | AUTHORS).get(metric, metric)) for *_, metric in columns]
     against = ", ".join(sorted({row["against"] for row in rows if row["against"]})) or "no system"
     body = "\n\\midrule\n".join("\n".join(lines) for lines in blocks.values() if lines)
-    return "\n".join(
-        [
-            rf"\begin{{table}}\centering\begin{{tabular}}{{l{'r' * len(columns)}}}\toprule",
-            " & ".join(["", *heads]) + r" \\",
-            " & ".join(["system", *names]) + r" \\",
-            r"\midrule",
-            body,
-            r"\bottomrule\end{tabular}",
-            rf"\caption{{Scale {scale}. {CAPTION % escaped(against)}}}",
-            r"\end{table}",
-        ]
-    )
+    top = [rf"\begin{{table}}\centering\begin{{tabular}}{{l{'r' * len(columns)}}}\toprule"]
+    top += [" & ".join(row) + r" \\" for row in (["", *heads], ["system", *names])]
+    end = [r"\bottomrule\end{tabular}", rf"\caption{{Scale {scale}. {CAPTION % escaped(against)}}}", r"\end{table}"]
+    return "\n".join([*top, r"\midrule", body, *end])
 
 
 def latex_cell(row: Row, highest: float | None) -> str:

@@ -248,19 +248,17 @@ def json_like(line: str) -> bool:
 
 def chunks(texts: Iterator[str], size: int) -> Iterator[list[str]]:
     """Lists of `size` texts; a line that cannot be read is told after those before it."""
-    problem, chunk = None, []
+    chunk = []
     try:
         for text in texts:
             chunk.append(text)
             if len(chunk) == size:
                 yield chunk
                 chunk = []
-    except UserError as error:
-        problem = error
-    if chunk:
-        yield chunk
-    if problem:
-        raise problem
+    except UserError:
+        yield from [chunk] if chunk else []
+        raise
+    yield from [chunk] if chunk else []
 
 
 def as_json(text: str, answers: Mapping[str, dict]) -> str:

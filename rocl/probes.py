@@ -49,8 +49,7 @@ def a_distance(fit: Sides, held: Sides) -> float:
 
 
 def _accuracy(classifier: ClassifierMixin, fit: Sides, held: Sides) -> float:
-    pipeline = make_pipeline(StandardScaler(), classifier)
-    return float(pipeline.fit(*_even(fit)).score(*_even(held)))
+    return float(make_pipeline(StandardScaler(), classifier).fit(*_even(fit)).score(*_even(held)))
 
 
 def _even(sides: Sides) -> tuple[np.ndarray, np.ndarray]:

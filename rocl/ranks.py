@@ -92,10 +92,8 @@ def _leave(error: BaseException, store: "dist.Store", number: int, size: int) ->
         if 0 in gone:
             print(file=sys.stderr)  # behind the bar that it left
         which = f"rank {gone[0]}" if len(gone) == 1 else f"ranks {', '.join(map(str, gone))}"
-        raise UserError(
-            f"{which} of {size} ended without a word, most likely killed (out of memory?): the last checkpoint "
-            "stands, and the same command goes on from it"
-        ) from error
+        why = "most likely killed (out of memory?): the last checkpoint stands, and the same command goes on from it"
+        raise UserError(f"{which} of {size} ended without a word, {why}") from error
     raise error.__cause__ from None
 
 

@@ -21,7 +21,7 @@ from rocl.errors import UserError
 from rocl.experiment import Node, graphs, parsed, parser
 from rocl.paper import AUTHORS, COLUMNS
 from rocl.predict import Done
-from rocl.results import TFIDF, Line
+from rocl.results import TFIDF, Line, Table
 
 HOW = (
     "Test scores in per cent: of one seed with the 95 % interval of a bootstrap over the test texts, over several "
@@ -30,7 +30,6 @@ HOW = (
     "best on dev, by the mean of the tasks' metrics; where a row has many labels, thresholds were tuned on dev; test "
     "was scored once. The baselines learned from the rows that most systems of their table learned from."
 )
-Table = Mapping[str, Sequence[Line]]  # one task: a line a seed of every system
 
 
 def report(done: Sequence[Done], folder: Path) -> str:
@@ -182,24 +181,19 @@ def made(lines: Sequence[Line]) -> str:
     facts_ = ["scale", "task", "language", "corpus", "copies in train", "of train in dev, test", "note"]
     quoted = [line for line in lines if "quoted" in line]
     unused = [line["quoted"] for line in quoted if not any(results.belongs(line, other) for other in data.values())]
-    return "\n\n".join(
-        [
-            "## How these numbers were made",
-            f"{len(ran)} runs of {len(systems)} systems, {minutes:,.0f} minutes in all. The weights of each run were "
-            "chosen on dev, test was scored once.",
-            runs.markdown(head, map(training, systems)),
-            runs.markdown(facts_, map(reading, data.values())),
-            "\n".join(f"- {name}: {version}" for name, version in versions.items()),
-            *([f"Quoted of tasks that are not here, and left out: {'; '.join(unused)}."] if unused else []),
-        ]
-    )
+    spent = f"{len(ran)} runs of {len(systems)} systems, {minutes:,.0f} minutes in all."
+    chosen = "The weights of each run were chosen on dev, test was scored once."
+    parts = ["## How these numbers were made", f"{spent} {chosen}", runs.markdown(head, map(training, systems))]
+    parts += [runs.markdown(facts_, map(reading, data.values()))]
+    parts += ["\n".join(f"- {name}: {version}" for name, version in versions.items())]
+    parts += [f"Quoted of tasks that are not here, and left out: {'; '.join(unused)}."] * bool(unused)
+    return "\n\n".join(parts)
 
 
 def training(system: Sequence[Line]) -> list[object]:
     """A system's seeds, size, and means over its runs."""
     first, seconds = system[0], [line["seconds"] for line in system if line["seconds"] is not None]
-    values = [f"{first['parameters']:,}", first["steps"]]
-    values += [first["values"].get(name) for name in ("batch", "learning_rate")]
+    values = [f"{first['parameters']:,}", first["steps"], *map(first["values"].get, ("batch", "learning_rate"))]
     dev = 100 * float(np.mean([line["best"]["score"] for line in system]))
     time = f"{np.mean(seconds):.0f}" if seconds else "not recorded"
     return [first["scale"], first["run"], ", ".join(str(line["seed"]) for line in system), *values, f"{dev:.1f}", time]

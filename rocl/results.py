@@ -19,31 +19,21 @@ import numpy as np
 
 from rocl import baselines, disk, metrics
 from rocl.data import reading
+from rocl.data.corpus import SPLITS
 from rocl.data.statistics import statistics
 from rocl.data.task import Task
 from rocl.decisions import decide, probabilities
 from rocl.errors import UserError
 
 Line = dict
+Table = Mapping[str, Sequence[Line]]  # one task: a line a seed of every system
 TFIDF = "TF-IDF + LR"
 BASELINES = {"majority": baselines.most_frequent, TFIDF: baselines.regressed}
 WHO = ("system", "run", "scale", "seed", "task")
 MADE = ("parameters", "precision", "steps", "best", "seconds", "values", "environment", "code")
 QUOTED = ("quoted", "corpus", "system", "task")  # of a quoted line; all else is figures
 INSIDE = {  # what the objects of a line must have, as far as a report reads them
-    "corpus": (
-        "name",
-        "digest",
-        "judged_on",
-        "language",
-        "note",
-        "duplicates",
-        "leaks",
-        "drop_leaks",
-        "train",
-        "dev",
-        "test",
-    ),
+    "corpus": "name digest judged_on language note duplicates leaks drop_leaks train dev test".split(),
     "environment": ("device", "threads", "torch"),
     "best": ("step", "score"),
     "values": (),
@@ -76,7 +66,7 @@ def lines(run: Path) -> list[Line]:
 
 def corpus(told: Mapping) -> dict:
     """What a line says of its data, from the statistics of a task."""
-    sizes = {split: told["splits"].get(split, {"rows": 0})["rows"] for split in ("train", "dev", "test")}
+    sizes = {split: told["splits"].get(split, {"rows": 0})["rows"] for split in SPLITS}
     facts = {"name": told["corpus"], **{name: told[name] for name in ("digest", "judged_on", "language", "note")}}
     return facts | sizes | {name: told[name] for name in ("duplicates", "leaks", "drop_leaks")}
 
@@ -258,7 +248,7 @@ def write(path: Path, made: Iterable[Line]) -> None:
     disk.write(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
 
 
-def tables(told: Iterable[Line]) -> list[dict[str, list[Line]]]:
+def tables(told: Iterable[Line]) -> list[Table]:
     """The lines of each task with test scores: by system, a seed each; the task that most systems learn first.
 
     A system is called by its name, or with its hash where two runs have one name.
@@ -278,12 +268,12 @@ def tables(told: Iterable[Line]) -> list[dict[str, list[Line]]]:
     return sorted(found.values(), key=lambda table: -len(table))
 
 
-def face(table: Mapping[str, Sequence[Line]]) -> Line:
+def face(table: Table) -> Line:
     """The line of a table that names it: a baseline's, for others may have learned from more than its corpus."""
     return min((system[0] for system in table.values()), key=lambda line: line["seed"] is not None)
 
 
-def quoted(told: Iterable[Line], table: Mapping[str, Sequence[Line]]) -> list[Line]:
+def quoted(told: Iterable[Line], table: Table) -> list[Line]:
     """The figures quoted for a table's task."""
     return [line for line in told if any(belongs(line, other) for system in table.values() for other in system)]
 

@@ -68,20 +68,13 @@ def masked(
     """The texts as a batch with the mask where words are asked for, these places in it (M,), and what stood there."""
     whole = [np.array(code.ids[:max_length], np.int64) for code in codes]
     before = np.concatenate([ids[places] for ids, places in zip(whole, asked, strict=True)])  # (M,)
-    starts = offsets(np.array([len(ids) for ids in whole]))  # (B + 1,)
+    lengths = [len(ids) for ids in whole]
+    starts = offsets(np.array(lengths))  # (B + 1,)
     where = np.concatenate([places + start for places, start in zip(asked, starts[:-1], strict=True)])  # (M,)
     ids = np.concatenate(whole)  # (T,)
     ids[where] = mask
-    batch = Batch(
-        task="",
-        kind="text",
-        ids=torch.from_numpy(ids),
-        starts=torch.from_numpy(starts),
-        rows=torch.arange(len(whole) + 1),
-        lengths=[len(ids) for ids in whole],
-        columns={},
-        row_ids=[],
-    )
+    tensors = {"ids": torch.from_numpy(ids), "starts": torch.from_numpy(starts), "rows": torch.arange(len(whole) + 1)}
+    batch = Batch(task="", kind="text", **tensors, lengths=lengths, columns={}, row_ids=[])
     return batch, torch.from_numpy(where), torch.from_numpy(before)
 
 

@@ -23,7 +23,7 @@ from random import Random
 
 from rocl.data.corpus import Corpus, Row, Splits
 from rocl.data.reading import bad, lines
-from rocl.data.task import Task, column, folded
+from rocl.data.task import Task, folded, followed
 from rocl.data.text import characters
 from rocl.errors import UserError
 
@@ -208,12 +208,7 @@ def _over(task: Task, ending: str, note: str, variants: Variants, read: Callable
     name = getattr(variants, "func", variants).__name__  # a function's, or that of one with bound arguments
     note = "; ".join(filter(None, [task.corpus.note, f"{note} by {name}"]))
     corpus = replace(task.corpus, name=f"{task.corpus.name}-{ending}", note=note, read=read, **bare)
-    moved = replace(task, corpus=corpus, cuts=(), columns={})
-    if not task.columns:
-        return moved
-    place = {row.id: number for number, row in enumerate(task.rows("train"))}
-    index = [place[row.id if row.id in place else row.id.rpartition("~")[0]] for row in moved.rows("train")]
-    return column(moved, **{name: values[index] for name, values in task.columns.items()})
+    return followed(replace(task, corpus=corpus, cuts=()), task)
 
 
 def _more(task: Task, variants: Variants, copies: int, _: Mapping[str, Path]) -> Splits:

@@ -22,6 +22,7 @@ class Row:
     extra: Mapping[str, str | int | float] = field(default_factory=dict)  # what else the source says: dialect, stars
 
 
+SPLITS = ("train", "dev", "test")
 Splits = Mapping[str, list[Row]]
 
 
@@ -65,12 +66,9 @@ class Corpus:
     @cached_property
     def digest(self) -> str:
         """Hex digest over the sorted (split, texts, labels): the same corpus in another container has the same."""
-        rows = (
-            json.dumps([split, row.texts, sorted(row.labels)], ensure_ascii=False)
-            for split, rows in self.splits.items()
-            for row in rows
-        )
-        return hashlib.sha256("\n".join(sorted(rows)).encode()).hexdigest()[:16]
+        every = [(split, row) for split, rows in self.splits.items() for row in rows]
+        lines = [json.dumps([split, row.texts, sorted(row.labels)], ensure_ascii=False) for split, row in every]
+        return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()[:16]
 
     def counts(self, split: str) -> dict[str, int]:
         """How many rows of a split carry each label, in the order of the labels."""

@@ -84,19 +84,15 @@ def files(
     others = sorted(set(_alike(path)) - set(paths.values())) if drawn else []
     divided = _divided(splits)
     for split in drawn:
-        splits[split], splits["train"] = _drawn(splits["train"], DRAWN[split], seed, folded if id is None else _id)
+        luck = folded if id is None else lambda row: row.id
+        splits[split], splits["train"] = _drawn(splits["train"], DRAWN[split], seed, luck)
     notes = [f"{' and '.join(drawn)} drawn out of {paths['train'].name} by seed {seed}"] * bool(drawn)
     notes += [f"not read: {', '.join(o.name for o in others)} (call them {', '.join(drawn)})"] * bool(others)
     notes += [f"{len(divided)} groups stand in more than one split"] * bool(divided)
-    return Corpus(
-        name=name or Path(path).name.split(".")[0].replace("{split}", "").strip("-_") or Path(path).parent.name,
-        language=language,
-        labels=tuple(labels),
-        kind="many" if many else "one",
-        licence=licence,
-        note="; ".join(notes),
-        read=partial(_given, {split: splits[split] for split in NAMES}),
-    )
+    name = name or Path(path).name.split(".")[0].replace("{split}", "").strip("-_") or Path(path).parent.name
+    about = {"name": name, "language": language, "labels": tuple(labels), "kind": "many" if many else "one"}
+    given = {split: splits[split] for split in NAMES}
+    return Corpus(**about, licence=licence, note="; ".join(notes), read=lambda _: given)
 
 
 def twin(corpus: Corpus, language: str) -> Corpus:
@@ -109,11 +105,7 @@ def twin(corpus: Corpus, language: str) -> Corpus:
             raise UserError(f"{have}: name its column, twin=..., and fill it")
         splits[split] = [replace(row, texts=_twin(row), extra={}) for row in rows]
     note = f"the twins of {corpus.name}"
-    return replace(corpus, name=f"{corpus.name}-twin", language=language, note=note, read=partial(_given, splits))
-
-
-def _given(splits: Splits, _: Mapping[str, Path]) -> Splits:
-    return splits
+    return replace(corpus, name=f"{corpus.name}-twin", language=language, note=note, read=lambda _: splits)
 
 
 def _paths(path: str | Path) -> dict[str, Path]:
@@ -256,10 +248,6 @@ def _weight(path: Path, number: int, value: Any) -> float:
     if not 0 <= weight <= float(np.finfo(np.float32).max):
         raise bad(path, number, f"the weight is {value!r:.60}: write a number, 0 or more")
     return weight
-
-
-def _id(row: Row) -> str:
-    return row.id
 
 
 def _drawn(rows: list[Row], share: float, seed: int, luck: Callable[[Row], str]) -> tuple[list[Row], list[Row]]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from rocl.data.corpus import Row, Splits
 from rocl.data.task import Task, folded
+from rocl.data.text import licences
 from rocl.errors import UserError
 
 
@@ -36,21 +37,14 @@ def shared(task: Task, other: Task, names: Mapping[str, str]) -> Task:
     splits = {**task.corpus.splits, "train": own + [row for _, row in kept]}
     known = np.ones((len(splits["train"]), len(task.labels)), np.float32)
     known[len(own) :] = [label in names.values() for label in task.labels]
-    columns = {
-        name: np.concatenate([task.columns[name], other.columns[name][[number for number, _ in kept]]])
-        for name in task.columns.keys() & other.columns.keys()
-    }
+    taken, both = [number for number, _ in kept], task.columns.keys() & other.columns.keys()
+    columns = {name: np.concatenate([task.columns[name], other.columns[name][taken]]) for name in both}
     if lost := task.columns.keys() ^ columns.keys():
         raise UserError(f"{task.name}: {other.name} has no column {min(lost)!r}: add it, or add it to both afterwards")
     domain = (np.arange(len(known)) >= len(own)).astype(np.float32)
-    corpus = replace(
-        task.corpus,
-        name=f"{task.corpus.name}+{other.corpus.name}",
-        licence="; ".join(dict.fromkeys((task.corpus.licence, other.corpus.licence))),
-        note="; ".join(filter(None, (task.corpus.note, note))),
-        files=(),
-        read=lambda _: splits,
-    )
+    name, licence = f"{task.corpus.name}+{other.corpus.name}", licences([task.corpus, other.corpus])
+    note = "; ".join(filter(None, (task.corpus.note, note)))
+    corpus = replace(task.corpus, name=name, licence=licence, note=note, files=(), read=lambda _: splits)
     columns |= {"known": known, "domain": domain}
     return replace(task, corpus=corpus, cuts=(), drop_leaks=False, columns=columns)
 

@@ -16,6 +16,7 @@ from typing import Any
 from rocl.errors import UserError
 
 OPENED = {".gz": gzip.decompress, ".xz": lzma.decompress}  # by the last ending of a name
+Fields = Iterator[tuple[int, list[str]]]  # (row number, fields) of each row
 csv.field_size_limit(1 << 30)  # a long document is one field
 
 
@@ -83,9 +84,7 @@ def aligned(*given: tuple[Path, list[str]]) -> Iterator[tuple[int, tuple[str, ..
         yield number, texts
 
 
-def columns(
-    path: Path, count: int, separator: str = "\t", content: bytes | None = None
-) -> Iterator[tuple[int, list[str]]]:
+def columns(path: Path, count: int, separator: str = "\t", content: bytes | None = None) -> Fields:
     """(row number, fields) of a file without quoting; what is past the last separator belongs to the last field."""
     for number, line in enumerate(lines(path, content), 1):
         fields = line.split(separator, count - 1)
@@ -94,7 +93,7 @@ def columns(
         yield number, fields
 
 
-def quoted(path: Path, count: int = 0, separator: str = ",") -> Iterator[tuple[int, list[str]]]:
+def quoted(path: Path, count: int = 0, separator: str = ",") -> Fields:
     """(row number, fields) of a comma-separated file, fields quoted or not; 0 means as many as the first row has. Empty
     lines are no rows."""
     rows, number = csv.reader(io.StringIO(text(path), newline=""), strict=True, delimiter=separator), 0

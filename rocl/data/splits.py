@@ -6,15 +6,11 @@ from collections.abc import Callable, Hashable, Sequence
 
 from rocl.data.corpus import Row
 
+Key = Callable[[Row], Hashable]  # what rows have in common, or what their luck hangs on
+Drawn = tuple[list[Row], list[Row]]
 
-def draw(
-    rows: Sequence[Row],
-    size: int,
-    stratum: Callable[[Row], Hashable],
-    seed: int = 0,
-    *,
-    luck: Callable[[Row], str] = lambda row: row.id,
-) -> tuple[list[Row], list[Row]]:
+
+def draw(rows: Sequence[Row], size: int, stratum: Key, seed: int = 0, *, luck: Key = lambda row: row.id) -> Drawn:
     """(`size` drawn rows, the rest), both in the order of `rows`, with the shares of the strata kept.
 
     Each stratum gives its share, rounded by largest remainder, but never its last row; in it, those rows are drawn
@@ -39,14 +35,8 @@ def draw(
 
 
 def draw_groups(
-    rows: Sequence[Row],
-    share: float,
-    stratum: Callable[[Row], Hashable],
-    group: Callable[[Row], Hashable],
-    seed: int = 0,
-    *,
-    luck: Callable[[Row], str] = lambda row: row.id,
-) -> tuple[list[Row], list[Row]]:
+    rows: Sequence[Row], share: float, stratum: Key, group: Key, seed: int = 0, *, luck: Key = lambda row: row.id
+) -> Drawn:
     """As `draw`, of this share of the groups: all rows of a group, such as copies of a text, go to one side.
 
     A group's stratum and luck are those of its first row.

@@ -24,13 +24,10 @@ def statistics(task: Task) -> dict[str, Any]:
     train, labels = texts.get("train", []), {}
     for text, row in zip(train, splits.get("train", []), strict=True):
         labels.setdefault(text, set()).add(frozenset(row.labels))
-    return {
-        "corpus": task.corpus.name,
-        "digest": task.corpus.digest,
-        "judged_on": task.judged_on,
-        "language": task.language,
-        "licence": task.corpus.licence,
-        "note": task.corpus.note,
+    corpus = task.corpus
+    about = {"corpus": corpus.name, "digest": corpus.digest, "judged_on": task.judged_on, "language": task.language}
+    about |= {"licence": corpus.licence, "note": corpus.note}
+    return about | {
         "splits": {split: _split(rows, texts[split], task.labels) for split, rows in splits.items()},
         "duplicates": len(train) - len(set(train)),
         "conflicts": sum(len(sets) > 1 for sets in labels.values()),

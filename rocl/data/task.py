@@ -58,8 +58,7 @@ class Task:
     def _train(self) -> Sequence[Row]:
         rows = self.corpus.splits.get("train", [])
         if self.drop_leaks:
-            leaks = self.leaks
-            rows = [row for row in rows if folded(row) not in leaks]
+            rows = [row for row in rows if folded(row) not in self.leaks]
         by_id = {row.id: row for row in rows}
         ids: Sequence[str] = list(by_id)
         for cut in self.cuts:
@@ -108,10 +107,17 @@ def folded(row: Row) -> str:
 
 def cut(task: Task, choose: Callable[[Sequence[str]], Sequence[str]]) -> Task:
     """The task with the training rows whose ids are chosen; columns it has follow them."""
-    kept = replace(task, cuts=(*task.cuts, choose))
-    place = {row.id: number for number, row in enumerate(task.rows("train"))} if task.columns else {}
-    index = [place[row.id] for row in kept.rows("train")] if task.columns else []
-    return replace(kept, columns={name: values[index] for name, values in task.columns.items()})
+    return followed(replace(task, cuts=(*task.cuts, choose)), task)
+
+
+def followed(made: Task, task: Task) -> Task:
+    """A task made of another with the columns of that one: of each training row those of the row of its id or, of a
+    variant `id~n`, of the row it was made of."""
+    if not task.columns:
+        return made
+    place = {row.id: number for number, row in enumerate(task.rows("train"))}
+    index = [place[row.id if row.id in place else row.id.rpartition("~")[0]] for row in made.rows("train")]
+    return replace(made, columns={name: values[index] for name, values in task.columns.items()})
 
 
 def rows(task: Task, ids: Sequence[str]) -> Task:

@@ -11,6 +11,7 @@ from pathlib import Path
 from rocl.data.corpus import Corpus, Row, Splits
 from rocl.data.reading import lines
 from rocl.data.task import Task, folded, rows
+from rocl.download import File
 from rocl.errors import UserError
 
 DEV = 50  # one passage in so many is kept for dev
@@ -26,16 +27,9 @@ def passages(
     """
     note = f"training texts of {', '.join(corpus.name for corpus in sources)}, cut into passages of {words} words"
     note += f", without what {', '.join(corpus.name for corpus in without)} hold out" if without else ""
-    return Corpus(
-        name=name,
-        language=language,
-        labels=(),
-        kind="text",
-        licence="; ".join(dict.fromkeys(corpus.licence for corpus in sources)),
-        note=note,
-        files=tuple(dict.fromkeys(file for corpus in (*sources, *without) for file in corpus.files)),
-        read=partial(_passages, tuple(sources), tuple(without), words),
-    )
+    read = partial(_passages, tuple(sources), tuple(without), words)
+    bare = Corpus(name=name, language=language, labels=(), kind="text", licence=licences(sources), note=note, read=read)
+    return replace(bare, files=files(*sources, *without))
 
 
 def _passages(sources: Sequence[Corpus], without: Sequence[Corpus], words: int, _: Mapping[str, Path]) -> Splits:
@@ -56,6 +50,16 @@ def _passages(sources: Sequence[Corpus], without: Sequence[Corpus], words: int, 
     return splits
 
 
+def licences(corpora: Sequence[Corpus]) -> str:
+    """Those of all the corpora, each once."""
+    return "; ".join(dict.fromkeys(corpus.licence for corpus in corpora))
+
+
+def files(*corpora: Corpus) -> tuple[File, ...]:
+    """Those of all the corpora, each once."""
+    return tuple(dict.fromkeys(file for corpus in corpora for file in corpus.files))
+
+
 def cut(text: str, words: int) -> Iterator[str]:
     """The words of a text in equal passages of at most so many, joined by single spaces."""
     have = text.split()
@@ -72,9 +76,8 @@ def characters(category: str) -> str:
 
 def plain(name: str, language: str, *paths: Path, licence: str = "not stated") -> Corpus:
     """Text files as a corpus of bare text, a training row a line that is not empty; .gz and .xz are unpacked."""
-    return Corpus(
-        name=name, language=language, labels=(), kind="text", licence=licence, read=partial(_plain, tuple(paths))
-    )
+    read = partial(_plain, tuple(paths))
+    return Corpus(name=name, language=language, labels=(), kind="text", licence=licence, read=read)
 
 
 def _plain(paths: Sequence[Path], _: Mapping[str, Path]) -> Splits:
@@ -85,21 +88,14 @@ def _plain(paths: Sequence[Path], _: Mapping[str, Path]) -> Splits:
 def joined(name: str, **splits: Sequence[tuple[Corpus, str]]) -> Corpus:
     """Splits put together from those of other corpora of one kind: `train=[(ntrex(), "train"), ...]`."""
     parts = [corpus for several in splits.values() for corpus, _ in several]
-    return replace(
-        parts[0],
-        name=name,
-        licence="; ".join(dict.fromkeys(corpus.licence for corpus in parts)),
-        note="; ".join(f"{s}: {', '.join(f'{c.name} {split}' for c, split in of)}" for s, of in splits.items()),
-        files=tuple(dict.fromkeys(file for corpus in parts for file in corpus.files)),
-        read=partial(_joined, splits),
-    )
+    note = "; ".join(f"{s}: {', '.join(f'{c.name} {split}' for c, split in of)}" for s, of in splits.items())
+    read = partial(_joined, splits)
+    return replace(parts[0], name=name, licence=licences(parts), note=note, files=files(*parts), read=read)
 
 
 def _joined(splits: Mapping[str, Sequence[tuple[Corpus, str]]], _: Mapping[str, Path]) -> Splits:
     return {
-        name: [
-            replace(row, id=f"{corpus.name}-{split}-{row.id}") for corpus, split in of for row in corpus.splits[split]
-        ]
+        name: [replace(row, id=f"{c.name}-{split}-{row.id}") for c, split in of for row in c.splits[split]]
         for name, of in splits.items()
     }
 
@@ -123,15 +119,9 @@ def forms(row: Row) -> set[str]:
 def translations(one: Corpus, other: Corpus) -> Corpus:
     """Pairs of texts: those of the one and those of the other in the row of the same id, in the one's splits. UserError
     where there is no such row."""
-    return replace(
-        one,
-        name=f"{one.name}-{other.name}",
-        labels=(),
-        kind="text",
-        note=f"{one.name} with {other.name} by id",
-        files=tuple(dict.fromkeys((*one.files, *other.files))),
-        read=partial(_translations, one, other),
-    )
+    name, note = f"{one.name}-{other.name}", f"{one.name} with {other.name} by id"
+    read = partial(_translations, one, other)
+    return replace(one, name=name, labels=(), kind="text", note=note, files=files(one, other), read=read)
 
 
 def _translations(one: Corpus, other: Corpus, _: Mapping[str, Path]) -> Splits:

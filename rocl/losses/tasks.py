@@ -27,8 +27,7 @@ def pcgrad(gradients: Mapping[str, Tensor], order: np.random.Generator) -> tuple
     total = torch.zeros_like(next(iter(gradients.values())))
     for name, own in gradients.items():
         left = own
-        others = [other for other in gradients if other != name]
-        for other in order.permutation(others).tolist():
+        for other in order.permutation([other for other in gradients if other != name]).tolist():
             against = gradients[other]
             left = left - (left @ against).clamp(max=0) / (against @ against).clamp(min=1e-30) * against
         total = total + left

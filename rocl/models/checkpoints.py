@@ -234,9 +234,8 @@ def _weights(folder: Path) -> list[Path]:
         if not isinstance(places := _json(index).get("weight_map"), dict):
             raise UserError(f"{index}: its weight_map names no files: get it anew")
         return [folder / name for name in sorted(set(places.values()))]
-    if (folder / "pytorch_model.bin").exists():
-        return [_converted(folder / "pytorch_model.bin")]
-    return []
+    older = folder / "pytorch_model.bin"
+    return [_converted(older)] if older.exists() else []
 
 
 def _converted(file: Path) -> Path:
@@ -296,7 +295,6 @@ def write(
         state = {name: value for name, value in encoder.state_dict().items() if not name.startswith("pooler.")}
         tensors = {family.prefix + name: value for name, value in _named(state, family.names).items()}
         tensors |= _named(head.state_dict(), family.head)
-    folder.mkdir(parents=True, exist_ok=True)
     with disk.whole(folder / "model.safetensors") as part:
         save_file({name: tensor.to(dtype) for name, tensor in tensors.items()}, part, metadata={"format": "pt"})
     disk.write_json(folder / "config.json", about)
@@ -330,7 +328,6 @@ def sentence_transformers(folder: Path, pooling: str = "mean", max_length: int =
     pool |= {mode: name == pooling for name, mode in modes.items()}
     modules = [("", "sentence_transformers.models.Transformer"), ("1_Pooling", "sentence_transformers.models.Pooling")]
     modules = [{"idx": n, "name": str(n), "path": path, "type": kind} for n, (path, kind) in enumerate(modules)]
-    (folder / "1_Pooling").mkdir(exist_ok=True)
     disk.write_json(folder / "1_Pooling" / "config.json", pool)
     disk.write_json(folder / "sentence_bert_config.json", {"max_seq_length": max_length, "do_lower_case": False})
     disk.write_json(folder / "modules.json", modules)

@@ -153,9 +153,7 @@ class Classifier(nn.Module):
 CLASSIFIERS = {
     "bert": (torch.tanh, False, True),
     "electra": (F.gelu, True, False),  # gelu whatever the encoder's activation
-    "roberta": (torch.tanh, True, False),
-    "xlm-roberta": (torch.tanh, True, False),
-    "camembert": (torch.tanh, True, False),
+    **dict.fromkeys(["roberta", "xlm-roberta", "camembert"], (torch.tanh, True, False)),
     "distilbert": (F.relu, False, False),
 }
 

@@ -35,8 +35,7 @@ def transplant(
     places = nn.functional.pad(encoder.embeddings.positions.weight.detach(), (0, 0, shift, 0))  # (P + shift, E)
     # The ids of other special tokens and the tokenizer's class speak of the old vocabulary.
     stored = {key: config.stored[key] for key in config.stored if not key.endswith(("_token_id", "tokenizer_class"))}
-    sizes = {"vocabulary": len(pieces), "positions": len(places)}
-    new = _copy(encoder, stored, padding=padding, first_position=first, **sizes)
+    new = _copy(encoder, stored, padding=padding, first_position=first, vocabulary=len(pieces), positions=len(places))
     new.source = None
     new.embeddings.words = Words.from_pretrained(words, freeze=False, padding_idx=padding)
     new.embeddings.positions = nn.Embedding.from_pretrained(places, False, padding if first else None)
@@ -80,9 +79,8 @@ def factorised(encoder: Encoder, width: int) -> Encoder:
         given = nn.functional.pad(given, (0, 1), value=1.0)
         # What a layer norm gives sums to nought, up to the rounding of float32: that direction is left out.
         found = np.linalg.lstsq(given.double().numpy(), target.double().numpy(), rcond=1e-4)[0]  # (E + 1, D)
-        found = torch.from_numpy(found)
-        new.embeddings.project.weight.copy_(found[:width].T)
-        new.embeddings.project.bias.copy_(found[width])
+        new.embeddings.project.weight.copy_(torch.from_numpy(found[:width].T))
+        new.embeddings.project.bias.copy_(torch.from_numpy(found[width]))
     return new
 
 
