@@ -207,8 +207,8 @@ def test_conflicting_gradients_are_projected_and_others_left():
     random = np.random.default_rng(0)
     total, cosines = pcgrad({"a": torch.tensor([1.0, 0.0]), "b": torch.tensor([-1.0, 1.0])}, random)
     near(total, 0.5, 1.5)
-    assert_close(cosines["cosine of a and b"], -(0.5**0.5))
-    assert_close(cosines["cosine of a and the step"], 0.5 / 2.5**0.5)
+    assert_close(cosines["cosine of a and b"].item(), -(0.5**0.5))
+    assert_close(cosines["cosine of a and the step"].item(), 0.5 / 2.5**0.5)
     agreeing = {"a": torch.tensor([1.0, 0.0]), "b": torch.tensor([1.0, 1.0])}
     near(pcgrad(agreeing, random)[0], 2.0, 1.0)
     near(summed({"a": torch.tensor([1.0, 0.0]), "b": torch.tensor([-1.0, 1.0])}, random)[0], 0.0, 1.0)
