@@ -56,7 +56,7 @@ def compared(lengths: Sequence[int], heads: int, size: int, dtype: torch.dtype, 
     exact = both(partial(slow, lengths=lengths), qkv, upstream)
     errors, why_not, works = {}, {}, {}
     for name, path in PATHS.items():
-        function = partial(attention.attention, layout=attention.Layout(starts, lengths, dtype, path))
+        function = partial(attention.attention, layout=attention.Layout(starts, lengths, heads, dtype, path))
         try:
             errors[name] = [error(one, true) for one, true in zip(both(function, qkv, upstream), exact, strict=True)]
         except (RuntimeError, ValueError, AssertionError) as problem:  # not of this device or dtype

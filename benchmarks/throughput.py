@@ -310,10 +310,10 @@ def longest(work: Work, what: str, name: str) -> Timed:
     return columns(few, made_up.table(work.texts, packed, 2))[what][name]()
 
 
-def on_gpu(work: Work, what: str, name: str, rate: float) -> dict[str, object]:
-    """What a column at this rate of real tokens a second does with a GPU: its share of what one large product reaches;
-    kernels that it launches and times that the host waits, a step."""
-    epoch, table = longest(work, what, name), table_of(work)
+def on_gpu(work: Work, name: str, rate: float) -> dict[str, object]:
+    """What a column of training at this rate of real tokens a second does with a GPU: its share of what one large
+    product reaches; kernels that it launches and times that the host waits, a step."""
+    epoch = longest(work, "training", name)  # two steps
     epoch()
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
         epoch()
@@ -321,19 +321,19 @@ def on_gpu(work: Work, what: str, name: str, rate: float) -> dict[str, object]:
     launches = sum(count for call, count in called.items() if "LaunchKernel" in call)
     flash = attention.choose("cuda", torch.bfloat16, work.config.width // work.config.heads, 0.0) is attention.varlen
     return {
-        "flops_share": rate * flops(work, table, back=what == "training") / large_product(),
+        "flops_share": rate * flops(work, table_of(work)) / large_product(),
         "launches_a_step": launches / 2,
         "waits_a_step": sum(called[call] for call in WAITS) / 2,
         "attention": "flash kernel" if name.startswith("rocl") and flash else "scaled_dot_product_attention",
     }
 
 
-def flops(work: Work, table: batches.Table, *, back: bool) -> float:
-    """Of the model's products, linear layers and attention, a real token."""
+def flops(work: Work, table: batches.Table) -> float:
+    """Of the products of training, linear layers and attention, forward and back, a real token."""
     width, inner = work.config.width, work.config.inner
     linear = 2 * (4 * width * width + 2 * width * inner)
     mixing = 4 * width * float(np.square(table.lengths, dtype=np.int64).sum() / table.lengths.sum())
-    return work.config.layers * (linear + mixing) * (3 if back else 1)
+    return 3 * work.config.layers * (linear + mixing)
 
 
 @cache
@@ -359,8 +359,8 @@ def lines(work: Work) -> Iterator[dict[str, object]]:
             line |= {"padding": 1 - real / max(each[0][1], real) if each else None}
             peak = measure.peak(longest, work, what, name) if each and name != "products alone" else None
             line |= {"peak_mib": peak}
-            if device().type == "cuda" and each and (what, name) != ("training", "products alone"):
-                line |= on_gpu(work, what, name, median(rates))
+            if device().type == "cuda" and each and what == "training" and name != "products alone":
+                line |= on_gpu(work, name, median(rates))
             for other in [*makers][:3] + ["products alone"]:
                 over = measure.ratio(seconds[other], seconds[name], "") if each and seconds[other] else {}
                 line |= {f"over_{other}": over.get(""), f"over_{other}_spread": spread(over)}

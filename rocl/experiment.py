@@ -97,7 +97,7 @@ class Experiment:
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-8
     clip: float = 1.0  # largest norm of a step's gradient
-    words: type | None = None  # optimiser of the table of words: optimizer.LazyRows; None takes AdamW, as for the rest
+    words: type | None = None  # optimiser of the table of words, LazyRows or one that takes what `optimizer.take` gives
     inner: Inner | None = None  # updates of some heads before each step
     combine: Combine | None = None  # what becomes of the tasks' gradients in the encoder; None adds them
     evaluations: int = 10  # looks at dev in a run; the best is kept

@@ -1,6 +1,5 @@
 """AdamW with rates by depth and decay on matrices only; learning-rate schedules as functions of progress in [0, 1]."""
 
-import math
 from collections.abc import Mapping
 
 import torch
@@ -101,8 +100,7 @@ class LazyRows(torch.optim.Optimizer):
             state["step"] -= self.found_inf
             moves = moves & (self.found_inf == 0)
         state["step"] += 1
-        # 1 - beta ** step, to float32's last digit
-        first, second = (-torch.expm1(state["step"] * math.log(beta)) for beta in betas)
+        first, second = (1 - beta ** state["step"].double() for beta in betas)
         mean = state["exp_avg"][rows].lerp(slope, 1 - betas[0])  # (U, E)
         square = state["exp_avg_sq"][rows].mul(betas[1]).addcmul_(slope, slope, value=1 - betas[1])
         size = (square / second).sqrt_().add_(eps)
@@ -149,7 +147,7 @@ def take(
     length = norm(model)
     finite = (length + loss).isfinite()
     for each in optimizers.values():
-        each.grad_scale, each.found_inf = (length / most).clamp(min=1), (~finite).float()
+        each.grad_scale, each.found_inf = (length / max(most, 1e-30)).float().clamp(min=1), (~finite).float()
         each.step()
         each.zero_grad()
     scaler.update()

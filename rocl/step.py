@@ -7,7 +7,7 @@ Letters: T tokens, B texts, D width, P numbers in all parameters.
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -84,6 +84,7 @@ def backward(
         batch = table.batch(rows)
         if experiment.alter:
             batch = experiment.alter(model, batch, partial(batches.uniforms, batch, seed, state.step))
+            batch = replace(batch, lengths=batch.starts.diff().tolist())
         return batch.to(model.device)
 
     def judge(pieces: Sequence[tuple[batches.Batch, Encoded]]) -> None:
@@ -94,7 +95,8 @@ def backward(
             mean = sum(term.mean() for term in terms.values() if isinstance(term, Tensor))
             loss = loss + mean * len(batch.row_ids) / judged
         scaler.scale(loss).backward()
-        whole.add_(loss.detach())
+        numbers = sum(float(term) for _, terms in told for term in terms.values() if not isinstance(term, Tensor))
+        whole.add_(loss.detach() + 0 * numbers)  # a number that is none spoils the step as a loss does
 
     turns = shared(experiment, tables, pairs)
     if experiment.inner:
@@ -341,16 +343,16 @@ def settle(state: State, scaler: torch.amp.GradScaler) -> float | None:
     """Adds what the steps since the last time have told to the sums; returns the norm of the last one's gradient.
 
     A loss or a gradient that is no number is a UserError. Its step was not taken, see `optimizer.take`."""
-    unread, state.unread = state.unread, []
+    unread, norm = state.unread, None
     numbers = iter(read([value for past in unread for value in (*(value for _, value, *_ in past.terms), past.norm)]))
-    norm = None
+    state.unread = []
     for past in unread:
         terms = [(name, next(numbers), *rest) for name, _, *rest in past.terms]
         norm = next(numbers)
-        # Under too large a scale gradients are no numbers, nor is what is told of them; it was halved since.
+        # Under too large a scale gradients are no numbers; it was halved since.
         scaled = not math.isfinite(norm) and scaler.is_enabled() and scaler.get_scale() > 0.5
         for name, value, *_, ids in terms:
-            if not math.isfinite(value) and not (scaled and name.startswith("gradients/")):
+            if not math.isfinite(value) and not name.startswith("gradients/"):  # of these the norm tells
                 few = ", ".join(ids[:8]) + (", ..." if len(ids) > 8 else "")
                 raise UserError(
                     f"the loss {name} is {value} at step {past.step}, rows {few}: the step was not taken and the last "

@@ -57,7 +57,6 @@ def fit(
     steps = experiment.length(sum(sizes))
     looks = {max(1, round(n * steps / experiment.evaluations)) for n in range(1, experiment.evaluations)} | {steps}
     log_every = max(1, steps // LOOKS)
-    read_every = log_every if reads_late(model.device) else 1
     optimizers: dict[str, torch.optim.Optimizer] = {}
     if experiment.inner:  # first, for what it trains is not trained by the step
         if strange := [name for name in experiment.inner.heads if name not in model.heads]:
@@ -74,6 +73,7 @@ def fit(
     optimizers |= stepping
     rated = [group for each in stepping.values() for group in each.param_groups]
     scaler = torch.amp.GradScaler(model.device.type, enabled=model.precision == torch.float16)
+    read_every = log_every if reads_late(model.device) and not scaler.is_enabled() else 1
     state = State()
     torch.manual_seed(seed)
     with ranks.leading():  # who comes first removes a damaged checkpoint
@@ -98,15 +98,16 @@ def fit(
     try:
         while True:
             if first and state.step in looks and state.evaluated < state.step:
-                settle(state, scaler)
+                with held():  # what was told is not lost half read
+                    settle(state, scaler)
                 begun = time.monotonic()
                 evaluate(experiment, model, dev, folder, state, log)
                 lap += time.monotonic() - begun
             state.seconds = time.monotonic() - began
             if first and (state.step == steps or time.monotonic() - saved > max(PATIENCE, WORTH * cost)):
-                begun = time.monotonic()
                 with held():
                     settle(state, scaler)
+                    begun = time.monotonic()
                     save(folder, state, log, model, optimizers, scaler)
                 saved, cost = time.monotonic(), time.monotonic() - begun
             if state.step == steps:
@@ -145,7 +146,7 @@ def fit(
 
 def reads_late(device: torch.device) -> bool:
     """Whether what steps tell is read once in many steps: a look at a GPU waits for all that it has been given to do.
-    Several ranks exchange it at every step."""
+    Several ranks exchange it at every step, and a scale that overflows is looked at once it has."""
     return device.type == "cuda" and ranks.world() == 1
 
 

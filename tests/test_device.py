@@ -3,6 +3,7 @@ memory, which has no number to give, all methods take it; and that numbers which
 
 import json
 import math
+import signal
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -12,7 +13,7 @@ import torch
 from test_ranks import METHODS
 from test_train import by_row, made, run
 
-from rocl import disk, optimizer, predict, train
+from rocl import disk, interrupts, optimizer, predict, step, train
 from rocl.data import batches
 from rocl.errors import UserError
 from rocl.models import attention
@@ -114,6 +115,37 @@ def test_what_is_read_late_is_what_would_have_been_read_at_once(tmp_path, monkey
         (done,) = out.rglob("done")
         told.append((lines(out), disk.read_json(done)["scores"]))
     assert told[0] == told[1] and len(told[0][0]) > 4
+
+
+def test_a_signal_while_numbers_are_read_loses_none(tmp_path, monkeypatch):
+    """Of two runs, one stopped there and gone on, the logs are the same."""
+    monkeypatch.setattr(train, "LOOKS", 2)
+    monkeypatch.setattr(train, "reads_late", lambda _: True)
+    read, calls, told = step.read, [], []
+
+    def struck(values):
+        calls.append(len(values))
+        if len(calls) == strike:
+            signal.raise_signal(signal.SIGTERM)
+        return read(values)
+
+    monkeypatch.setattr(step, "read", struck)
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    interrupts.install()
+    try:
+        for strike in (0, 1, 2, 3):
+            calls.clear()
+            out = tmp_path / str(strike)
+            experiment = made(tmp_path, 0.1, steps=12, evaluations=3)
+            if strike:
+                with pytest.raises(interrupts.Interrupted):
+                    run(experiment, out)
+            run(experiment, out)
+            told.append(lines(out))
+    finally:
+        signal.signal(signal.SIGTERM, before[0])
+        signal.signal(signal.SIGINT, before[1])
+    assert all(each == told[0] for each in told[1:])
 
 
 def spoilt(model, encoded, batch, progress, *, slope):

@@ -55,7 +55,7 @@ def random_qkv(lengths: list[int], dtype: torch.dtype = torch.float32, device: s
     torch.manual_seed(0)
     qkv = torch.randn(sum(lengths), 3, 4, size).to(device, dtype)  # (T, 3, H, d)
     starts = torch.tensor([0, *lengths]).cumsum(0).to(device)
-    return qkv, attention.layout(starts, lengths, qkv, size, 0.0)
+    return qkv, attention.layout(starts, lengths, qkv, 4, size, 0.0)
 
 
 def compare(path, lengths: list[int], dtype: torch.dtype, device: str, tolerance: float) -> None:
@@ -245,6 +245,15 @@ def test_attention_dropout_drops_probabilities():
     torch.manual_seed(0)
     out = attention.grouped(qkv, layout, 0.25)
     assert abs(out.mean() - 1) < 0.02 and out.std() > 0.1
+
+
+def test_dropout_has_a_second_derivative():
+    x = torch.randn(50, requires_grad=True)
+    torch.manual_seed(0)
+    y = attention.dropout(x, 0.5)
+    (slope,) = torch.autograd.grad((y**3).sum(), x, create_graph=True)
+    (second,) = torch.autograd.grad(slope.sum(), x)
+    torch.testing.assert_close(second, 6 * y.detach() * (y.detach() != 0) * (65536 / 32768) ** 2)
 
 
 def test_layers_that_are_computed_again_keep_less_and_give_the_same_gradients_to_the_bit():

@@ -38,7 +38,8 @@ class Batch:
         """The same on the device. From pinned memory a GPU copies on its own, and nobody waits."""
 
         def sent(x: Tensor) -> Tensor:
-            return (x.pin_memory() if device.type == "cuda" else x).to(device, non_blocking=True)
+            leaves = device.type == "cuda" and x.device.type == "cpu"
+            return (x.contiguous().pin_memory() if leaves else x).to(device, non_blocking=True)
 
         moved = {name: sent(getattr(self, name)) for name in ("ids", "starts", "rows")}
         for name in ("columns", "tokens"):

@@ -144,8 +144,8 @@ def store(packed: Packed, folder: Path) -> None:
 
 def pack(rows: Sequence[Row], tokenizer: Tokenizer, max_length: int, cache: Path | None) -> Packed:
     """The rows' texts as ids, each cut to `max_length` tokens with its sep kept; with `cache`, stored there and
-    memory-mapped. An entry of the cache is verified when it is opened, and made anew if a byte of it differs; where
-    making it was interrupted, it goes on after the last SHARD of texts, of which memory holds one."""
+    memory-mapped. An entry of the cache is verified when it is opened, LARGE files by size and time, and made anew if
+    it differs; where making it was interrupted, it goes on after the last SHARD of texts, of which memory holds one."""
     if max_length < 3:
         raise UserError(f"max_length {max_length} leaves no token beside the two special ones; give at least 3")
     texts = (text for row in rows for text in row.texts)
@@ -164,13 +164,25 @@ def pack(rows: Sequence[Row], tokenizer: Tokenizer, max_length: int, cache: Path
             files = []
             for number, some in enumerate(iter(lambda: list(islice(texts, SHARD)), [])):
                 files.append(partial / f"{number:06}-{SHARD}.safetensors")
-                if not files[-1].exists():  # a process that was killed has left it
+                if not _left(files[-1]):
                     with disk.whole(files[-1]) as part:
                         save_file(_tokenise(some, tokenizer, max_length), part)
+                    disk.write_json(files[-1].with_suffix(".json"), _sum(files[-1]))
             _join(rows, files, _tokenise([], tokenizer, max_length), partial)
             os.rename(partial, folder)
-            packed = _open(folder)
+            for file in {*folder.iterdir()} - {*folder.glob("*.npy"), folder / "sums.json"}:
+                file.unlink()
+            if (packed := _open(folder)) is None:
+                raise UserError(f"{folder}: what was just written there cannot be read: is the disk full, or failing?")
     return packed
+
+
+def _left(file: Path) -> bool:
+    """Whether a process that was killed has left this shard, whole."""
+    try:
+        return json.loads(file.with_suffix(".json").read_text())["sha256"] == disk.digest(file)
+    except (OSError, ValueError):
+        return False
 
 
 def _tokenise(texts: Sequence[str], tokenizer: Tokenizer, max_length: int) -> dict[str, np.ndarray]:
@@ -202,7 +214,7 @@ def _packed(rows: Sequence[Row], shards: Sequence[Mapping[str, np.ndarray]]) -> 
 
 
 def _join(rows: Sequence[Row], files: Sequence[Path], empty: Mapping[str, np.ndarray], folder: Path) -> None:
-    """Makes an entry of the cache out of shards, which it removes. Ids go from file to file, one shard at a time."""
+    """Makes an entry of the cache out of shards. Ids go from file to file, one shard at a time."""
     shards = [empty]
     for file in files:
         with safe_open(file, "np") as shard:
@@ -214,9 +226,10 @@ def _join(rows: Sequence[Row], files: Sequence[Path], empty: Mapping[str, np.nda
         np.lib.format.write_array_header_1_0(out, header)
         for file in files:
             out.write(load_file(file)["ids"].tobytes())
+    for file in folder.glob("*.npy"):
+        with file.open("rb+") as written:
+            os.fsync(written.fileno())
     (folder / "sums.json").write_text(json.dumps({file.name: _sum(file) for file in folder.glob("*.npy")}))
-    for file in files:
-        file.unlink()
 
 
 def whole(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Packed self-attention: every text of a row of tokens attends to itself. The only file that knows about devices.
+"""Packed self-attention: every text of a row of tokens attends to itself. The file that chooses by the device.
 
 Letters: T tokens in the batch, B texts, H heads, d head size, P padded places, g texts of a group, L its longest.
 """
@@ -23,6 +23,7 @@ class Layout:
 
     starts: Tensor  # (B+1,) int32, on the device
     lengths: Sequence[int]  # tokens of each text
+    heads: int
     dtype: torch.dtype  # what attention is computed in
     path: Callable[[Tensor, "Layout", float], Tensor]
 
@@ -37,17 +38,14 @@ class Layout:
         return -sum(self.lengths) % ROWS if self.path is grouped else 0
 
     @cached_property
-    def groups(self) -> tuple[list[tuple[int, int, Tensor | None]], Tensor, Tensor]:
-        """Groups of texts that are equally long when rounded up to a MULTIPLE, as (g, L, bias (g, 1, 1, L), -inf at the
-        padding, None where there is none); for each padded place its token (P,); for each token its padded place (T,).
-        """
-        device, lengths, most = self.starts.device, torch.tensor(self.lengths), TOKENS[self.starts.device.type]
-        order = lengths.argsort(descending=True, stable=True)
-        sizes, groups, spans = lengths[order].tolist(), [], []
+    def groups(self) -> list[tuple[int, int, Tensor | None]]:
+        """Texts that are equally long when rounded up to a MULTIPLE, the longest first: their number g, that length L,
+        and a bias (g, 1, 1, L), -inf at the padding, None where there is none."""
+        device, sizes, groups = self.starts.device, sorted(self.lengths, reverse=True), []
         while sizes:
             longest = -(-sizes[0] // MULTIPLE) * MULTIPLE
             alike = sum(size > longest - MULTIPLE for size in sizes)
-            texts = max(1, min(most // longest, alike))
+            texts = max(1, min(TOKENS[device.type] // longest, alike))
             inside, sizes = sizes[:texts], sizes[texts:]
             bias = None
             if inside[-1] < longest:
@@ -55,24 +53,40 @@ class Layout:
                 bias = torch.zeros(padding.shape, dtype=self.dtype).masked_fill_(padding, -torch.inf)
                 bias = sent(bias[:, None, None], device)  # (g, 1, 1, L)
             groups.append((texts, longest, bias))
-            spans += [longest] * texts
-        spans = torch.tensor(spans)  # (B,) places of each text, in the order of the groups
-        begins = torch.empty_like(spans)  # (B,) where each text's places begin, in the order of the batch
-        begins[order] = spans.cumsum(0) - spans
-        tokens = torch.arange(int(lengths.sum()))
-        places = tokens + (begins - lengths.cumsum(0) + lengths).repeat_interleave(lengths)  # (T,)
-        # Padding repeats the first token: any would do, for its keys are masked and its outputs are not read.
-        sources = torch.zeros(int(spans.sum()), dtype=torch.long).index_copy_(0, places, tokens)  # (P,)
-        return groups, sent(sources, device), sent(places, device)
+        return groups
+
+    @cached_property
+    def places(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Where vectors (d,) lie. Of tokens the queries, keys and values of the heads are rows (T, 3, H); of groups,
+        one after the other, they are rows (3, g, H, L). For each row of tokens that of groups (3HT,); for each row of
+        groups that of tokens (3HP,), any at the padding; for each output (T, H) that of groups (g, H, L), (HT,)."""
+        heads, lengths = torch.arange(self.heads), torch.tensor(self.lengths)
+        counts, longest = torch.tensor([(texts, longest) for texts, longest, _ in self.groups]).T  # (groups,) each
+        before = (counts * longest).cumsum(0) - counts * longest  # places of all groups before
+        inside = torch.arange(len(lengths)) - (counts.cumsum(0) - counts).repeat_interleave(counts)  # (B,) in its group
+        before, texts, longest = (each.repeat_interleave(counts) for each in (before, counts, longest))  # (B,) each
+        # From the order of the groups to that of the batch, and from texts to tokens.
+        back = lengths.argsort(descending=True, stable=True).argsort().repeat_interleave(lengths)  # (T,)
+        place = torch.arange(len(back)) - (lengths.cumsum(0) - lengths).repeat_interleave(lengths)  # (T,) in its text
+        row = self.heads * inside * longest
+        row = (row[back] + place)[:, None] + longest[back, None] * heads  # (T, H) in its group
+        first = self.heads * before[back, None]  # (T, 1) of the group, among outputs
+        kinds = torch.arange(3)[:, None] * (self.heads * texts * longest)[back, None, None]  # (T, 3, 1)
+        tokens = (row[:, None] + 3 * first[:, None] + kinds).flatten()  # (3HT,)
+        groups = torch.zeros(3 * self.heads * int(longest.sum()), dtype=torch.long)  # (3HP,)
+        groups.index_copy_(0, tokens, torch.arange(len(tokens)))
+        return tuple(sent(each, self.starts.device) for each in (tokens, groups, (row + first).flatten()))
 
 
 def sent(x: Tensor, device: torch.device) -> Tensor:
     """x of this machine's memory on the device; a GPU copies it on its own, nobody waits."""
-    return (x.pin_memory() if device.type == "cuda" else x).to(device, non_blocking=True)
+    return (x.contiguous().pin_memory() if device.type == "cuda" else x).to(device, non_blocking=True)
 
 
-def layout(starts: Tensor, lengths: Sequence[int] | None, weight: Tensor, size: int, dropout: float) -> Layout:
-    """The layout of texts that begin at `starts` (B+1,) for an encoder with this weight, head size and dropout.
+def layout(
+    starts: Tensor, lengths: Sequence[int] | None, weight: Tensor, heads: int, size: int, dropout: float
+) -> Layout:
+    """The layout of texts that begin at `starts` (B+1,) for an encoder with this weight, heads, head size and dropout.
 
     Without `lengths` starts are read back from the device."""
     kind = weight.device.type
@@ -80,7 +94,7 @@ def layout(starts: Tensor, lengths: Sequence[int] | None, weight: Tensor, size: 
     if lengths is None:
         lengths = starts.diff().tolist()
     starts = starts.to(weight.device, torch.int32, non_blocking=True)
-    return Layout(starts, lengths, dtype, choose(kind, dtype, size, dropout))
+    return Layout(starts, lengths, heads, dtype, choose(kind, dtype, size, dropout))
 
 
 def choose(device: str, dtype: torch.dtype, size: int, dropout: float) -> Callable[[Tensor, Layout, float], Tensor]:
@@ -124,17 +138,55 @@ def varlen(qkv: Tensor, layout: Layout, dropout: float) -> Tensor:
 
 
 def padded(qkv: Tensor, layout: Layout, dropout: float, inside: Callable[..., Tensor]) -> Tensor:
-    """Attention by `inside(q, k, v, bias, dropout)`, (g, H, L, d) each, over the length-sorted groups."""
+    """Attention by `inside(q, k, v, bias, dropout)`, (g, H, L, d) each, over the groups."""
     T, _, H, d = qkv.shape
-    groups, sources, places = layout.groups
-    if T > len(places):
-        places = F.pad(places, (0, T - len(places)))  # rows behind the tokens get any token's output
-    parts = qkv.reshape(T, -1).index_select(0, sources).split([texts * longest for texts, longest, _ in groups])
-    outputs = []
-    for (texts, longest, bias), part in zip(groups, parts, strict=True):
-        q, k, v = part.view(texts, longest, 3, H, d).permute(2, 0, 3, 1, 4).contiguous()  # (g, H, L, d)
-        outputs.append(inside(q, k, v, bias, dropout).transpose(1, 2).reshape(-1, H * d))  # (g * L, H * d)
-    return torch.cat(outputs).index_select(0, places).view(T, H, d)
+    tokens, groups, outputs = layout.places
+    sizes = [texts * H * longest for texts, longest, _ in layout.groups for _ in range(3)]
+    parts, mixed = iter(Spread.apply(qkv.reshape(-1, d), groups, tokens).split(sizes)), []
+    for texts, longest, bias in layout.groups:
+        q, k, v = (next(parts).view(texts, H, longest, d) for _ in range(3))
+        mixed.append(inside(q, k, v, bias, dropout).reshape(-1, d))  # (g * H * L, d)
+    return Gathered.apply(torch.cat(mixed), outputs, T * H).view(T, H, d)
+
+
+class Spread(torch.autograd.Function):
+    """Rows of x (N, d) in another order with padding (M, d). On the way back the padding's gradient, which is 0, need
+    not be added up: rows are taken from where they went (n,), and those behind the n-th went nowhere."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, there: Tensor, back: Tensor) -> Tensor:
+        ctx.save_for_backward(back)
+        ctx.size = len(x)
+        return x.index_select(0, there)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, slope: Tensor) -> tuple[Tensor, None, None]:
+        return rows_at(slope, *ctx.saved_tensors, ctx.size), None, None
+
+
+class Gathered(torch.autograd.Function):
+    """Rows (n,) of x (M, d), and zeros behind them up to `size`; the way back from `Spread`'s order."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, rows: Tensor, size: int) -> Tensor:
+        ctx.save_for_backward(rows)
+        ctx.size = len(x)
+        return rows_at(x, rows, size)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, slope: Tensor) -> tuple[Tensor, None, None]:
+        (rows,) = ctx.saved_tensors
+        return slope.new_zeros(ctx.size, slope.shape[1]).index_copy_(0, rows, slope[: len(rows)]), None, None
+
+
+def rows_at(x: Tensor, rows: Tensor, size: int) -> Tensor:
+    """These rows (n,) of x (M, d), then zeros: (size, d)."""
+    out = x.new_empty(size, x.shape[1])
+    torch.index_select(x, 0, rows, out=out[: len(rows)])
+    out[len(rows) :] = 0
+    return out
 
 
 def by_hand(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, rate: float) -> Tensor:
@@ -164,28 +216,24 @@ def dropout(x: Tensor, rate: float) -> Tensor:
     a multiple of 2^-16, and the scale is that of the rate so rounded."""
     if rate == 0:
         return x
-    return F.dropout(x, rate) if x.device.type != "cpu" else Dropped.apply(x, round(rate * 65536))
+    if x.device.type != "cpu":
+        return F.dropout(x, rate)
+    threshold = round(rate * 65536)
+    bits = torch.empty(x.numel() // 4 + 1, dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
+    kept = bits[: x.numel()].ge_(threshold - 32768).neg_().view(x.shape)  # -1, all bits set, or 0
+    return Masked.apply(x, kept, 65536 / (65536 - threshold))
 
 
-class Dropped(torch.autograd.Function):
-    """The mask is of whole numbers, and zeroes by "and": a product would first make it numbers of x's kind."""
+class Masked(torch.autograd.Function):
+    """x times `scale` where `kept` (int16) is -1, 0 where it is 0. A product would first make numbers of the mask."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, threshold: int) -> Tensor:
-        bits = torch.empty(x.numel() // 4 + 1, dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
-        kept = bits[: x.numel()].ge_(threshold - 32768).neg_().view(x.shape)  # -1, all bits set, or 0
+    def forward(ctx, x: Tensor, kept: Tensor, scale: float) -> Tensor:
         ctx.save_for_backward(kept)
-        ctx.scale = 65536 / (65536 - threshold)
-        return masked(x, kept).mul_(ctx.scale)
+        ctx.scale = scale
+        whole = {2: torch.int16, 4: torch.int32, 8: torch.int64}[x.element_size()]
+        return (x.view(whole) & kept.to(whole)).view(x.dtype).mul_(scale)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, slope: Tensor) -> tuple[Tensor, None]:
-        (kept,) = ctx.saved_tensors
-        return masked(slope, kept).mul_(ctx.scale), None
-
-
-def masked(x: Tensor, kept: Tensor) -> Tensor:
-    """x where `kept` (int16) is -1, 0 where it is 0."""
-    whole = {2: torch.int16, 4: torch.int32, 8: torch.int64}[x.element_size()]
-    return (x.view(whole) & kept.to(whole)).view(x.dtype)
+    def backward(ctx, slope: Tensor) -> tuple[Tensor, None, None]:
+        return Masked.apply(slope, *ctx.saved_tensors, ctx.scale), None, None

@@ -87,7 +87,7 @@ class Encoder(nn.Module):
         Returns the last layer's vectors (T, D) and, with `layers`, those of the embeddings and of each layer."""
         config, weight = self.config, self.embeddings.words.weight
         rate = config.attention_dropout if self.training else 0.0
-        shape = layout(starts, lengths, weight, config.width // config.heads, rate)
+        shape = layout(starts, lengths, weight, config.heads, config.width // config.heads, rate)
         if positions is None:
             if shape.longest > config.longest:
                 have = f"a text has {shape.longest} tokens, the encoder positions for {config.longest}"

@@ -126,7 +126,8 @@ def by_text(encoded: Encoded) -> Encoded:
 
 def texts(encoded: Encoded) -> Tensor:
     """The mean over all tokens of each text, special ones included, (B, D)."""
-    return torch.segment_reduce(encoded.tokens, "mean", lengths=encoded.starts.long().diff(), axis=0)
+    lengths = encoded.starts.long().diff()  # (B,)
+    return torch.segment_reduce(encoded.tokens, "mean", lengths=lengths, unsafe=True)  # a look at them would wait
 
 
 class Classifier(nn.Module):
