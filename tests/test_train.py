@@ -69,6 +69,20 @@ def gradients(experiment: Experiment, seed: int = 1) -> torch.Tensor:
     return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
 
+def shortened(model, batch, draw, *, tell: bool):
+    """Texts without their last token; their new lengths may be told or left as they were."""
+    kept = torch.ones(len(batch.ids), dtype=torch.bool).index_fill_(0, batch.starts[1:] - 1, False)
+    starts = batch.starts - torch.arange(len(batch.starts))
+    lengths = starts.diff().tolist() if tell else batch.lengths
+    return replace(batch, ids=batch.ids[kept], starts=starts, lengths=lengths)
+
+
+def test_what_alter_leaves_of_a_text_is_what_is_encoded(tmp_path):
+    plain = made(tmp_path, dropout=0.0)
+    told, untold = (gradients(replace(plain, alter=partial(shortened, tell=tell))) for tell in (True, False))
+    assert torch.equal(told, untold) and not torch.equal(told, gradients(plain))
+
+
 @pytest.mark.parametrize("budget", [1, 30, 60])
 @pytest.mark.parametrize("objective", [by_row, by_group])
 def test_cutting_a_step_into_micro_batches_changes_no_gradient(tmp_path, objective, budget):
