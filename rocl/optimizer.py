@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from rocl.models.words import Words
 
+Optimizers = Mapping[str, torch.optim.Optimizer]  # by name
+
 
 def warmup_linear(progress: float, warmup: float) -> float:
     """Share of the peak rate: up in a line until `warmup`, a share of the run, then down in a line to 0 at its end."""
@@ -131,11 +133,7 @@ def norm(model: nn.Module) -> Tensor:
 
 
 def take(
-    model: nn.Module,
-    optimizers: Mapping[str, torch.optim.Optimizer],
-    scaler: torch.amp.GradScaler,
-    most: float,
-    loss: Tensor | float = 0.0,
+    model: nn.Module, optimizers: Optimizers, scaler: torch.amp.GradScaler, most: float, loss: Tensor | float = 0.0
 ) -> Tensor:
     """The step of every optimiser along the gradient, clipped to the norm `most` and gone afterwards; returns the norm
     that it had, (). Where that or the loss is no number, no weight, moment or count changes.

@@ -19,6 +19,7 @@ from rocl.data import batches
 from rocl.errors import UserError
 from rocl.experiment import Experiment
 from rocl.models.heads import Encoded, Model
+from rocl.optimizer import Optimizers
 
 Turn = tuple[batches.Table, np.ndarray, list[np.ndarray]]  # a task's table, its rows, those of each part of this rank
 # A term of the loss, its mean over so many rows, whether it is minimised, the ids of the rows.
@@ -60,7 +61,7 @@ def backward(
     pairs: np.ndarray,
     seed: int,
     progress: float,
-    optimizers: Mapping[str, torch.optim.Optimizer],
+    optimizers: Optimizers,
     scaler: torch.amp.GradScaler,
     state: State,
 ) -> int:
@@ -152,7 +153,7 @@ def sharpen(
     turns: Sequence[Turn],
     taken: Callable[[batches.Table, np.ndarray], batches.Batch],
     progress: float,
-    optimizers: Mapping[str, torch.optim.Optimizer],
+    optimizers: Optimizers,
     alike: Callable[[], AbstractContextManager],
 ) -> None:
     """The updates of some heads before the step, all on the vectors that the step's rows have now; every rank makes
@@ -318,15 +319,10 @@ def met(told: Sequence[tuple[batches.Batch, dict[str, Tensor | float]]], once: b
         interrupts.agree(interrupts.arrived())
         return terms, rows
     own = [], []
-    if not (once and ranks.rank()):  # as numbers, and with ids only where these will be asked for
+    if not (once and ranks.rank()):
         values = read([value for _, value, *_ in terms])
-        own = (
-            [
-                (name, value, *rest, [] if math.isfinite(value) else list(ids))
-                for (name, _, *rest, ids), value in zip(terms, values, strict=True)
-            ],
-            rows,
-        )
+        numbers = [(name, value, *rest) for (name, _, *rest), value in zip(terms, values, strict=True)]
+        own = numbers, rows
     everyone = ranks.exchanged([*own, interrupts.arrived()])
     interrupts.agree(max((signal for *_, signal in everyone if signal), default=None))
     return [term for terms, _, _ in everyone for term in terms], [row for _, rows, _ in everyone for row in rows]

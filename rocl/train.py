@@ -28,8 +28,11 @@ from rocl.experiment import Experiment, Node, changed, graph, graphs, parsed, pa
 from rocl.interrupts import Interrupted, held
 from rocl.models import checkpoints
 from rocl.models.heads import Model
+from rocl.optimizer import Optimizers
 from rocl.predict import Done, outputs, ready, results, tables
 from rocl.step import State, backward, random_state, set_random_state, settle
+
+Tables = Sequence[batches.Table]
 
 REHEARSED = 64  # rows of a split in a dry run
 GLANCE = 0.3  # seconds between two looks at what other processes train
@@ -38,14 +41,7 @@ PATIENCE = 3.0  # seconds of work that a kill may cost, or
 WORTH = 20  # times what writing a checkpoint takes, where that is longer: 5 % of the time at most
 
 
-def fit(
-    experiment: Experiment,
-    model: Model,
-    train: Sequence[batches.Table],
-    dev: Sequence[batches.Table],
-    folder: Path,
-    seed: int,
-) -> State:
+def fit(experiment: Experiment, model: Model, train: Tables, dev: Tables, folder: Path, seed: int) -> State:
     """Trains the model in place and keeps the weights that do best on dev, by the mean of the tasks' metrics.
 
     Stopped anywhere, it goes on from the last checkpoint in `folder` and, on a CPU with as many threads, ends with the
@@ -214,12 +210,7 @@ def evaluate(
 
 
 def save(
-    folder: Path,
-    state: State,
-    log: runs.Log,
-    model: Model,
-    optimizers: Mapping[str, torch.optim.Optimizer],
-    scaler: torch.amp.GradScaler,
+    folder: Path, state: State, log: runs.Log, model: Model, optimizers: Optimizers, scaler: torch.amp.GradScaler
 ) -> None:
     state.log_size = log.size()
     tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()} | random_state(model.device)
@@ -234,11 +225,7 @@ def save(
 
 
 def restore(
-    tensors: Mapping[str, Tensor],
-    saved: Mapping,
-    model: Model,
-    optimizers: Mapping[str, torch.optim.Optimizer],
-    scaler: torch.amp.GradScaler,
+    tensors: Mapping[str, Tensor], saved: Mapping, model: Model, optimizers: Optimizers, scaler: torch.amp.GradScaler
 ) -> State:
     """Sets everything as it was when `save` was called."""
     parts: dict[str, dict[str, Tensor]] = {kind: {} for kind in ("model", "random", *optimizers)}

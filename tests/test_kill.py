@@ -57,7 +57,7 @@ def whole(tmp_path_factory):
 
 # Where the graph is killed: module, function, at which of its calls, and whether before or after the call's work.
 MOMENTS = {
-    "while the first texts are tokenised": (tokens, "_sums", 1, "before"),
+    "while the first texts are tokenised": (tokens, "_join", 1, "before"),
     "at the start": (finish, "describe", 1, "after"),
     "in a step of the twin": (train, "backward", 7, "before"),
     "with a checkpoint half written": (runs, "write_tensors", 2, "before"),
