@@ -310,7 +310,7 @@ def longest(work: Work, what: str, name: str) -> Timed:
     return columns(few, made_up.table(work.texts, packed, 2))[what][name]()
 
 
-def on_gpu(work: Work, name: str, rate: float) -> dict[str, object]:
+def on_gpu(work: Work, table: batches.Table, name: str, rate: float) -> dict[str, object]:
     """What a column of training at this rate of real tokens a second does with a GPU: its share of what one large
     product reaches; kernels that it launches and times that the host waits, a step."""
     epoch = longest(work, "training", name)  # two steps
@@ -321,7 +321,7 @@ def on_gpu(work: Work, name: str, rate: float) -> dict[str, object]:
     launches = sum(count for call, count in called.items() if "LaunchKernel" in call)
     flash = attention.choose("cuda", torch.bfloat16, work.config.width // work.config.heads, 0.0) is attention.varlen
     return {
-        "flops_share": rate * flops(work, table_of(work)) / large_product(),
+        "flops_share": rate * flops(work, table) / large_product(),
         "launches_a_step": launches / 2,
         "waits_a_step": sum(called[call] for call in WAITS) / 2,
         "attention": "flash kernel" if name.startswith("rocl") and flash else "scaled_dot_product_attention",
@@ -360,7 +360,7 @@ def lines(work: Work) -> Iterator[dict[str, object]]:
             peak = measure.peak(longest, work, what, name) if each and name != "products alone" else None
             line |= {"peak_mib": peak}
             if device().type == "cuda" and each and what == "training" and name != "products alone":
-                line |= on_gpu(work, name, median(rates))
+                line |= on_gpu(work, table, name, median(rates))
             for other in [*makers][:3] + ["products alone"]:
                 over = measure.ratio(seconds[other], seconds[name], "") if each and seconds[other] else {}
                 line |= {f"over_{other}": over.get(""), f"over_{other}_spread": spread(over)}

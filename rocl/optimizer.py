@@ -143,9 +143,9 @@ def take(
     for each in optimizers.values():
         scaler.unscale_(each)
     length = norm(model)
-    finite = (length + loss).isfinite()
+    scale, spoilt = (length / max(most, 1e-30)).float().clamp(min=1), (~(length + loss).isfinite()).float()
     for each in optimizers.values():
-        each.grad_scale, each.found_inf = (length / max(most, 1e-30)).float().clamp(min=1), (~finite).float()
+        each.grad_scale, each.found_inf = scale, spoilt
         each.step()
         each.zero_grad()
     scaler.update()

@@ -256,9 +256,11 @@ def chunks(texts: Iterator[str], size: int) -> Iterator[list[str]]:
                 yield chunk
                 chunk = []
     except UserError:
-        yield from [chunk] if chunk else []
+        if chunk:
+            yield chunk
         raise
-    yield from [chunk] if chunk else []
+    if chunk:
+        yield chunk
 
 
 def as_json(text: str, answers: Mapping[str, dict]) -> str:

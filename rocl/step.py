@@ -32,7 +32,7 @@ class Unread:
     """What a step tells, as it lies on the device."""
 
     step: int
-    loss: Tensor  # () of this rank
+    loss: Tensor | float  # () the sum of the terms of all ranks: where one of them is no number, neither is it
     terms: list[Term]
     rows: list[Rows]
     norm: Tensor | None = None  # () of the gradient, once the step is taken
@@ -79,7 +79,6 @@ def backward(
     alike = partial(drawing_alike, seed, state.step, model.device)
     judged = len(pairs) * (ranks.world() if experiment.together else 1)  # rows that stand together all ranks judge
     told: list[tuple[batches.Batch, dict[str, Tensor | float]]] = []
-    whole = torch.zeros((), device=model.device)
 
     def taken(table: batches.Table, rows: np.ndarray) -> batches.Batch:
         batch = table.batch(rows)
@@ -96,8 +95,6 @@ def backward(
             mean = sum(term.mean() for term in terms.values() if isinstance(term, Tensor))
             loss = loss + mean * len(batch.row_ids) / judged
         scaler.scale(loss).backward()
-        numbers = sum(float(term) for _, terms in told for term in terms.values() if not isinstance(term, Tensor))
-        whole.add_(loss.detach() + 0 * numbers)  # a number that is none spoils the step as a loss does
 
     turns = shared(experiment, tables, pairs)
     if experiment.inner:
@@ -122,12 +119,13 @@ def backward(
     if at_once:
         judge(encode(model, at_once, experiment.together))
     terms, rows = met(told, once=bool(experiment.together))
+    past = Unread(state.step, sum(value for _, value, *_ in terms), terms, rows)
     for parameter, gradient in zip(model.parameters(), collected(model), strict=True):
         parameter.grad = gradient
     if experiment.combine:
         found = combined(experiment, model.encoder, gradients, np.random.default_rng([seed, state.step, 2]))
-        terms = [*((f"gradients/{name}", value, 1, False, ()) for name, value in found.items()), *terms]
-    state.unread.append(Unread(state.step, whole, terms, rows))
+        past.terms[:0] = [(f"gradients/{name}", value, 1, False, ()) for name, value in found.items()]
+    state.unread.append(past)
     return sum(tokens for *_, tokens in rows)
 
 

@@ -1,5 +1,5 @@
-"""Proves that a step asks a GPU for no number and gives it nothing that lies elsewhere: on torch's device without
-memory, which has no number to give, all methods take it; and that numbers which are read late are the same ones."""
+"""Proves that a step asks for no number and mixes no devices, on torch's device without memory, which has none to give
+(an operator that looks at its own input is noticed on a GPU alone); and that numbers read late are the same ones."""
 
 import json
 import math

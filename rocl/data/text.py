@@ -28,8 +28,8 @@ def passages(
     note = f"training texts of {', '.join(corpus.name for corpus in sources)}, cut into passages of {words} words"
     note += f", without what {', '.join(corpus.name for corpus in without)} hold out" if without else ""
     read = partial(_passages, tuple(sources), tuple(without), words)
-    bare = Corpus(name=name, language=language, labels=(), kind="text", licence=licences(sources), note=note, read=read)
-    return replace(bare, files=files(*sources, *without))
+    about = {"name": name, "language": language, "labels": (), "kind": "text", "note": note}
+    return Corpus(**about, licence=licences(sources), files=files(*sources, *without), read=read)
 
 
 def _passages(sources: Sequence[Corpus], without: Sequence[Corpus], words: int, _: Mapping[str, Path]) -> Splits:

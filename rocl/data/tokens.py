@@ -180,7 +180,7 @@ def pack(rows: Sequence[Row], tokenizer: Tokenizer, max_length: int, cache: Path
 def _left(file: Path) -> bool:
     """Whether a process that was killed has left this shard, whole."""
     try:
-        return json.loads(file.with_suffix(".json").read_text())["sha256"] == disk.digest(file)
+        return _same(file, json.loads(file.with_suffix(".json").read_text()))
     except (OSError, ValueError):
         return False
 
@@ -243,10 +243,8 @@ def _open(folder: Path) -> Packed | None:
         sums = json.loads((folder / "sums.json").read_text())
         if sums.keys() != {file.name for file in folder.glob("*.npy")}:
             return None
-        for file in map(folder.joinpath, sums):
-            known = file.stat().st_size > LARGE and _time(file) == sums[file.name]["time"]
-            if not known and disk.digest(file) != sums[file.name]["sha256"]:
-                return None
+        if not all(_same(folder / name, told) for name, told in sums.items()):
+            return None
         return Packed(*(np.load(folder / f"{field.name}.npy", mmap_mode="r") for field in fields(Packed)))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -254,6 +252,11 @@ def _open(folder: Path) -> Packed | None:
 
 def _sum(file: Path) -> dict[str, object]:
     return {"sha256": disk.digest(file), "time": _time(file)}
+
+
+def _same(file: Path, told: Mapping) -> bool:
+    """Whether it is what `_sum` told of it; a LARGE file, whether nobody has written to it, or it is all the same."""
+    return file.stat().st_size > LARGE and _time(file) == told["time"] or disk.digest(file) == told["sha256"]
 
 
 def _time(file: Path) -> list[int]:
