@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 MULTIPLE = 32  # of which lengths of groups are: on other rows a CPU's softmax in bf16 takes up to ten times as long
-ROWS = 64  # what matrix products on a CPU get is a multiple of so many rows
+ROWS = 32  # what matrix products on a CPU get is a multiple of so many rows
 TOKENS = {"cpu": 1024, "cuda": 65536}  # of a group at most; on a CPU its scores stay in the cache
 
 
