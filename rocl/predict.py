@@ -26,6 +26,7 @@ from safetensors.torch import load_file
 from rocl import command, disk, experiment
 from rocl.data import batches, tokens
 from rocl.data.corpus import Corpus, Row
+from rocl.data.streams import digest, listed
 from rocl.data.task import Task
 from rocl.decisions import decide, named, probabilities
 from rocl.errors import UserError, hint
@@ -87,7 +88,7 @@ class Done:
     def predict(self, task: Task, split: str, head: str | None = None) -> np.ndarray:
         """What one of its heads says of the rows of a split, (rows, C), or with None the mean vectors (rows, D); kept
         on disk beside what it depends on."""
-        texts = hashlib.sha256(json.dumps([row.texts for row in task.rows(split)]).encode()).hexdigest()
+        texts = digest(listed(row.texts for row in task.rows(split)))
         key = json.dumps([self.record["sha256"], head, task.max_length, texts])
         name = hashlib.sha256(key.encode()).hexdigest()[:8]
         path = self.folder / "outputs" / f"{task.name}-{split}-{name}.safetensors"

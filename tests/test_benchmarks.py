@@ -15,6 +15,7 @@ import rocl.losses
 from benchmarks import __main__ as every
 from benchmarks import (
     attention,
+    corpus,
     data,
     distillation,
     distributed,
@@ -296,3 +297,11 @@ def test_all_benchmarks_are_run():
         every.SCRIPTS
     )
     assert not {"measure", "made_up", "__main__"} & set(every.SCRIPTS)
+
+
+def test_a_corpus_as_it_grows_is_told_with_its_memory(capsys):
+    corpus.run((2000, 4000))
+    found = last(capsys.readouterr().out, "corpus")
+    first, second = found["results"]
+    assert 1800 < first["tokens"] < 2200 and second["rows"] == pytest.approx(2 * first["rows"], abs=1)
+    assert all(line["peak_mib"] >= 0 and line["tokenise_s"] > line["open_again_s"] > 0 for line in (first, second))

@@ -327,6 +327,7 @@ def test_an_unknown_label_a_second_id_and_a_missing_file_are_told_with_their_row
     put(tmp_path / "test.csv", "text,label,n\nc,joi,2\n")
     with pytest.raises(UserError, match=r"test.csv, row 2: no training row has the label 'joi' \(did you mean joy\?\)"):
         files(tmp_path / "{split}.csv", language="en")
+    put(tmp_path / "test.csv", "text,label,n\nc,joy,2\n")
     with pytest.raises(UserError, match=r"train.csv, row 3: the id '1' is that of .*train.csv, row 2"):
         files(tmp_path / "{split}.csv", language="en", id="n")
     with pytest.raises(UserError, match=r"nowhere.csv cannot be read: No such file"):

@@ -11,7 +11,7 @@ from rocl.experiment import Scale, graph, load
 ROOT = Path(__file__).parents[1]
 LIBRARY = sorted((ROOT / "rocl").rglob("*.py"))
 EXPERIMENTS = sorted((ROOT / "experiments").glob("*.py"))
-LIMIT = 6_200  # lines of code
+LIMIT = 6_350  # lines of code
 
 
 def imports(file: Path) -> set[str]:

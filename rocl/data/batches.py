@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rocl.data.stored import Ids
 from rocl.data.task import Task
 from rocl.data.tokens import Packed, Tokenizer, pack
 
@@ -54,7 +55,7 @@ class Table:
     task: Task
     packed: Packed
     columns: dict[str, np.ndarray]  # each (rows, ...)
-    ids: list[str]
+    ids: Sequence[str]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -204,7 +205,7 @@ def proportional(
     for task, size in enumerate(sizes):
         places = begun[task] + np.arange(counts[number][task])
         orders = {k: shuffled(seed, task, int(k), size) for k in np.unique(places // size)}
-        pairs[pairs[:, 0] == task, 1] = [orders[place // size][place % size] for place in places]
+        pairs[pairs[:, 0] == task, 1] = np.concatenate([orders[k][places[places // size == k] % size] for k in orders])
     return pairs
 
 
@@ -233,4 +234,4 @@ def table(task: Task, split: str, tokenizer: Tokenizer, cache: Path | None) -> T
     columns = {"labels": task.gold(split).astype(np.float32)}
     if split == "train":
         columns |= {name: np.asarray(column) for name, column in task.columns.items()}
-    return Table(task, pack(rows, tokenizer, task.max_length, cache), columns, [row.id for row in rows])
+    return Table(task, pack(rows, tokenizer, task.max_length, cache), columns, Ids(rows))

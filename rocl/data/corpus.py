@@ -1,14 +1,14 @@
 """What a corpus is: rows of text with gold labels, in splits, read from files whose checksums are known."""
 
-import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from rocl import download
+from rocl.data.streams import digest, in_order, twice
 from rocl.errors import UserError
 
 
@@ -23,7 +23,7 @@ class Row:
 
 
 SPLITS = ("train", "dev", "test")
-Splits = Mapping[str, list[Row]]
+Splits = Mapping[str, Sequence[Row]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,14 +46,14 @@ class Corpus:
     @cached_property
     def splits(self) -> Splits:
         splits = self.read({file.name: download.fetch(file) for file in self.files})
-        known, ids, names = set(self.labels), set(), ", ".join(self.labels)
+        known, names = set(self.labels), ", ".join(self.labels)
         if len(known) < len(self.labels):
             raise UserError(f"{self.name}: a label is declared twice: {names}")
+        again = twice(lambda: (row.id for rows in splits.values() for row in rows))
         for split, rows in splits.items():
             for number, row in enumerate(rows, 1):
-                if row.id in ids:
+                if row.id in again:
                     raise UserError(f"{self.name}: {split} row {number} has the id {row.id} of another row")
-                ids.add(row.id)
                 where = f"{self.name}: {split} row {number} (id {row.id})"
                 if not row.texts:
                     raise UserError(f"{where} has no text")
@@ -66,9 +66,11 @@ class Corpus:
     @cached_property
     def digest(self) -> str:
         """Hex digest over the sorted (split, texts, labels): the same corpus in another container has the same."""
-        every = [(split, row) for split, rows in self.splits.items() for row in rows]
-        lines = [json.dumps([split, row.texts, sorted(row.labels)], ensure_ascii=False) for split, row in every]
-        return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()[:16]
+        every = ((split, row) for split, rows in self.splits.items() for row in rows)
+        lines = (json.dumps([split, row.texts, sorted(row.labels)], ensure_ascii=False) for split, row in every)
+        pieces = (piece for line in in_order(lines) for piece in ("\n", line))
+        next(pieces, None)  # what joins the lines stands between them
+        return digest(pieces)[:16]
 
     def counts(self, split: str) -> dict[str, int]:
         """How many rows of a split carry each label, in the order of the labels."""

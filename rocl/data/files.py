@@ -4,6 +4,7 @@ import glob
 import json
 import math
 import unicodedata
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -16,8 +17,10 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from rocl.data.corpus import Corpus, Row, Splits
-from rocl.data.reading import OPENED, bad, lines, quoted
+from rocl.data.reading import OPENED, bad, quoted, streamed
 from rocl.data.splits import draw_groups
+from rocl.data.stored import kept
+from rocl.data.streams import twice
 from rocl.data.task import folded
 from rocl.errors import UserError, hint
 
@@ -53,7 +56,8 @@ def files(
     their names; dev and test need no weights and no groups. Space in labels is single, their accents in form NFC.
 
     A split without a file is drawn out of train by `seed`, its labels in the same shares: a fifth for test, then an
-    eighth for dev; rows of one `group`, copies of a text, and a row and its `pair` stay together.
+    eighth for dev; rows of one `group`, copies of a text, and a row and its `pair` stay together. Rows of large files
+    (64 million characters) stay on disk, but to draw a split takes their texts into memory: give such a corpus its own.
     Labels are those of train, in alphabetical order. A mistake is a UserError with file, row and fix.
     """
     named = {"text": text, "label": label, "id": id, "group": group, "weight": weight, "twin": twin, "pair": pair}
@@ -64,22 +68,19 @@ def files(
         raise UserError(f"{path}: text={text!r}, label={label!r}: name both columns")
     if not separator:
         raise UserError(f"{path}: separator is empty: give what stands between labels, or write them as a JSON list")
-    paths, splits, where = _paths(path), {}, {}
+    paths, splits, numbers, labels, where = _paths(path), {}, {}, set(), {}
     for split, file in paths.items():
-        splits[split] = []
-        for number, record in _records(file, named, TOLD if split != "train" else ()):
-            row = _row(file, f"{split}-{number}", many, separator, number, record)
-            if row.id in where:
-                raise bad(file, number, f"the id {row.id!r:.60} is that of {where[row.id]}: make one differ")
-            where[row.id] = f"{file}, row {number}"
-            splits[split].append(row)
+        numbers[split] = array("q")  # of the rows in the file
+        splits[split] = kept(_rows(file, split, named, many, separator, numbers[split], labels))
         if not splits[split]:
             raise UserError(f"{file}: no rows: fill it, or remove it")
-    labels = sorted({label for row in splits["train"] for label in row.labels})
-    for row in [row for rows in splits.values() for row in rows]:
-        if strange := [label for label in row.labels if label not in labels]:
-            have = f"no training row has the label {strange[0]!r:.60}{hint(strange[0], labels)}"
-            raise UserError(f"{where[row.id]}: {have}: mend it, or add training rows of it")
+    again = twice(lambda: (row.id for rows in splits.values() for row in rows)) if id else ()
+    for split in splits if again else ():
+        for number, row in zip(numbers[split], splits[split], strict=True):
+            if row.id in where:
+                raise bad(paths[split], number, f"the id {row.id!r:.60} is that of {where[row.id]}: make one differ")
+            if row.id in again:
+                where[row.id] = f"{paths[split]}, row {number}"
     drawn = [split for split in DRAWN if split not in paths]
     others = sorted(set(_alike(path)) - set(paths.values())) if drawn else []
     divided = _divided(splits)
@@ -90,7 +91,7 @@ def files(
     notes += [f"not read: {', '.join(o.name for o in others)} (call them {', '.join(drawn)})"] * bool(others)
     notes += [f"{len(divided)} groups stand in more than one split"] * bool(divided)
     name = name or Path(path).name.split(".")[0].replace("{split}", "").strip("-_") or Path(path).parent.name
-    about = {"name": name, "language": language, "labels": tuple(labels), "kind": "many" if many else "one"}
+    about = {"name": name, "language": language, "labels": tuple(sorted(labels)), "kind": "many" if many else "one"}
     given = {split: splits[split] for split in NAMES}
     return Corpus(**about, licence=licence, note="; ".join(notes), read=lambda _: given)
 
@@ -103,7 +104,7 @@ def twin(corpus: Corpus, language: str) -> Corpus:
         if empty := [row.id for row in rows if not _twin(row)]:
             have = f"{corpus.name}: {split} row {empty[0]} has no twin"
             raise UserError(f"{have}: name its column, twin=..., and fill it")
-        splits[split] = [replace(row, texts=_twin(row), extra={}) for row in rows]
+        splits[split] = kept(replace(row, texts=_twin(row), extra={}) for row in rows)
     note = f"the twins of {corpus.name}"
     return replace(corpus, name=f"{corpus.name}-twin", language=language, note=note, read=lambda _: splits)
 
@@ -168,7 +169,7 @@ def _records(path: Path, named: Mapping[str, str], may_lack: Sequence[str]) -> I
 
 
 def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(lines(path), 1):
+    for number, line in enumerate((line.rstrip("\r\n") for line in streamed(path)), 1):
         if not line.strip():
             continue  # as in .csv
         try:
@@ -185,6 +186,21 @@ def _once(path: Path, number: int, pairs: Sequence[tuple[str, Any]]) -> dict[str
     if twice := [key for key, times in Counter(key for key, _ in pairs).items() if times > 1]:
         raise bad(path, number, f"two keys are called {twice[0]!r:.60}: rename one")
     return dict(pairs)
+
+
+def _rows(
+    path: Path, split: str, named: Mapping[str, str], many: bool, separator: str, numbers: array, labels: set[str]
+) -> Iterator[Row]:
+    """The rows of a file. Notes their numbers in it and, of train, the labels, which are all that others may have."""
+    for number, record in _records(path, named, TOLD if split != "train" else ()):
+        row = _row(path, f"{split}-{number}", many, separator, number, record)
+        strange = [label for label in row.labels if label not in labels]
+        if strange and split != "train":
+            have = f"no training row has the label {strange[0]!r:.60}{hint(strange[0], sorted(labels))}"
+            raise bad(path, number, f"{have}: mend it, or add training rows of it")
+        labels.update(strange)
+        numbers.append(number)
+        yield row
 
 
 def _row(path: Path, default: str, many: bool, separator: str, number: int, record: dict[str, Any]) -> Row:

@@ -16,6 +16,7 @@ from typing import Any
 from rocl.errors import UserError
 
 OPENED = {".gz": gzip.decompress, ".xz": lzma.decompress}  # by the last ending of a name
+PACKED = {".gz": gzip.open, ".xz": lzma.open}
 Fields = Iterator[tuple[int, list[str]]]  # (row number, fields) of each row
 csv.field_size_limit(1 << 30)  # a long document is one field
 
@@ -38,6 +39,16 @@ def text(path: Path, content: bytes | None = None) -> str:
     except OSError as error:
         where = f" (looked for in {Path.cwd()})" if not path.is_absolute() and not path.exists() else ""
         raise UserError(f"{path} cannot be read: {error.strerror}{where}") from error
+
+
+def streamed(path: Path, newline: str = "\n") -> Iterator[str]:
+    """The lines of a file and what ends them, read as they are asked for; `newline` is that of `open`."""
+    try:
+        with PACKED.get(path.suffix, open)(path, "rb") as file:
+            yield from io.TextIOWrapper(file, "utf-8-sig", newline=newline)
+    except (ValueError, EOFError, zlib.error, lzma.LZMAError, OSError):
+        text(path)  # which tells what is wrong and where
+        raise
 
 
 def lines(path: Path, content: bytes | None = None) -> list[str]:
@@ -96,7 +107,7 @@ def columns(path: Path, count: int, separator: str = "\t", content: bytes | None
 def quoted(path: Path, count: int = 0, separator: str = ",") -> Fields:
     """(row number, fields) of a comma-separated file, fields quoted or not; 0 means as many as the first row has. Empty
     lines are no rows."""
-    rows, number = csv.reader(io.StringIO(text(path), newline=""), strict=True, delimiter=separator), 0
+    rows, number = csv.reader(streamed(path, newline=""), strict=True, delimiter=separator), 0
     try:
         for number, fields in enumerate(rows, 1):
             count = count or len(fields)

@@ -4,14 +4,17 @@ import hashlib
 import json
 import random
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 from numbers import Integral
 
 import numpy as np
 
 from rocl.data.corpus import Corpus, Row
+from rocl.data.stored import chosen
+from rocl.data.streams import digest, listed
 from rocl.errors import UserError
 
 
@@ -57,32 +60,31 @@ class Task:
     @cached_property
     def _train(self) -> Sequence[Row]:
         rows = self.corpus.splits.get("train", [])
-        if self.drop_leaks:
-            rows = [row for row in rows if folded(row) not in self.leaks]
-        by_id = {row.id: row for row in rows}
-        ids: Sequence[str] = list(by_id)
+        if not (self.drop_leaks or self.cuts):
+            return rows
+        stay = ((n, row) for n, row in enumerate(rows) if not self.drop_leaks or folded(row) not in self.leaks)
+        places = {row.id: n for n, row in stay}
+        ids: Sequence[str] = list(places)
         for cut in self.cuts:
             ids = cut(ids)
-        return [by_id[id] for id in ids]
+        return chosen(rows, [places[id] for id in ids])
 
     @cached_property
     def leaks(self) -> frozenset[str]:
         """The folded texts of the corpus's training rows that also stand in its dev or test rows."""
         held_out = {folded(row) for split in ("dev", "test") for row in self.corpus.splits.get(split, [])}
-        return frozenset(held_out & {folded(row) for row in self.corpus.splits.get("train", [])})
+        return frozenset(held_out.intersection(map(folded, self.corpus.splits.get("train", []))))
 
     @cached_property
     def rows_digest(self) -> str:
         """Hex digest of the rows, in their order, and labels: what a baseline learns from."""
-        rows = [[row.id, row.texts, sorted(row.extra.items())] for row in self.rows("train")]
-        values = [self.corpus.name, self.corpus.digest, self.labels, self.kind, rows]
-        return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
+        rows = ([row.id, row.texts, sorted(row.extra.items())] for row in self.rows("train"))
+        return _digest(rows, self.corpus.name, self.corpus.digest, self.labels, self.kind)
 
     @cached_property
     def judged_on(self) -> str:
         """Hex digest of the test rows: what systems have in common that are compared, whatever they learned from."""
-        rows = [[row.id, row.texts, sorted(row.labels)] for row in self.rows("test")]
-        return hashlib.sha256(json.dumps([self.labels, rows]).encode()).hexdigest()[:16]
+        return _digest(([row.id, row.texts, sorted(row.labels)] for row in self.rows("test")), self.labels)
 
     @cached_property
     def digest(self) -> str:
@@ -98,6 +100,11 @@ class Task:
         for number, row in enumerate(self.rows(split)):
             gold[number, [index[label] for label in row.labels]] = 1
         return gold
+
+
+def _digest(rows: Iterable[object], *before: object) -> str:
+    """Of what `json.dumps` makes of [*before, [*rows]]."""
+    return digest(chain([json.dumps(before)[:-1], ", "], listed(rows), ["]"]))[:16]
 
 
 def folded(row: Row) -> str:

@@ -9,7 +9,8 @@ from functools import cache, partial
 from pathlib import Path
 
 from rocl.data.corpus import Corpus, Row, Splits
-from rocl.data.reading import lines
+from rocl.data.reading import streamed
+from rocl.data.stored import kept
 from rocl.data.task import Task, folded, rows
 from rocl.download import File
 from rocl.errors import UserError
@@ -81,8 +82,8 @@ def plain(name: str, language: str, *paths: Path, licence: str = "not stated") -
 
 
 def _plain(paths: Sequence[Path], _: Mapping[str, Path]) -> Splits:
-    found = [(f"{path}-{n}", line.strip()) for path in paths for n, line in enumerate(lines(path), 1)]
-    return {"train": [Row(id, (text,), ()) for id, text in found if text]}
+    found = ((f"{path}-{n}", line.strip()) for path in paths for n, line in enumerate(streamed(path), 1))
+    return {"train": kept(Row(id, (text,), ()) for id, text in found if text)}
 
 
 def joined(name: str, **splits: Sequence[tuple[Corpus, str]]) -> Corpus:

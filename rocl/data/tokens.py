@@ -7,7 +7,7 @@ import shutil
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 
 import numpy as np
@@ -207,7 +207,7 @@ def _packed(rows: Sequence[Row], shards: Sequence[Mapping[str, np.ndarray]]) -> 
     return Packed(
         ids=all_of.get("ids", shards[0]["ids"]),
         texts=np.concatenate([[0], all_of["lengths"].cumsum()]).astype(np.int64),
-        rows=np.cumsum([0, *(len(row.texts) for row in rows)], dtype=np.int64),
+        rows=np.fromiter(accumulate((len(row.texts) for row in rows), initial=0), np.int64, len(rows) + 1),
         cut=all_of["cut"],
         unknown=all_of["unknown"],
     )

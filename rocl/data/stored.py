@@ -1,0 +1,68 @@
+"""Rows of a corpus too large for memory: they lie in a file, and memory knows where each begins."""
+
+import json
+import os
+from array import array
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from typing import IO
+
+import numpy as np
+
+from rocl.data.corpus import Row
+from rocl.data.streams import portions, scratch
+
+
+class Stored(Sequence[Row]):
+    """Rows of a file, each read when it is asked for."""
+
+    def __init__(self, file: IO[bytes], begins: np.ndarray, ends: np.ndarray) -> None:
+        self.file, self.begins, self.ends = file, begins, ends
+
+    def __len__(self) -> int:
+        return len(self.begins)
+
+    def __getitem__(self, place: int | slice) -> "Row | Stored":
+        if isinstance(place, slice):
+            return Stored(self.file, self.begins[place], self.ends[place])
+        begin, end = self.begins[place], self.ends[place]
+        id, texts, labels, extra = json.loads(os.pread(self.file.fileno(), end - begin, begin))
+        return Row(id, tuple(texts), tuple(labels), extra)
+
+
+class Ids(Sequence[str]):
+    """The ids of rows."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, place: int) -> str:
+        return self.rows[place].id
+
+
+def kept(rows: Iterable[Row]) -> Sequence[Row]:
+    """The rows: in memory if they have no more than LARGE characters, else in a file."""
+    parts = portions(rows, lambda row: 500 + sum(map(len, row.texts)))  # about what a row takes beside its texts
+    first, more = next(parts), next(parts, None)
+    return first if more is None else _stored(chain(first, more, chain.from_iterable(parts)))
+
+
+def _stored(rows: Iterable[Row]) -> Stored:
+    file, bounds = scratch("w+b"), array("q", [0])
+    for row in rows:
+        line = json.dumps([row.id, row.texts, row.labels, dict(row.extra)]).encode()
+        bounds.append(bounds[-1] + file.write(line))
+    file.flush()
+    places = np.frombuffer(bounds, np.int64)
+    return Stored(file, places[:-1], places[1:])
+
+
+def chosen(rows: Sequence[Row], places: Sequence[int]) -> Sequence[Row]:
+    """Those at these places, in this order."""
+    if isinstance(rows, Stored):
+        places = np.array(places, np.int64)
+        return Stored(rows.file, rows.begins[places], rows.ends[places])
+    return [rows[place] for place in places]

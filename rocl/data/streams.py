@@ -1,0 +1,73 @@
+"""What is done with items one after the other, in memory that does not grow with their number."""
+
+import hashlib
+import heapq
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import IO, TypeVar
+
+import numpy as np
+
+from rocl.download import cache_folder
+
+LARGE = 2**26  # characters that memory holds at once
+
+T = TypeVar("T")
+
+
+def portions(items: Iterable[T], size: Callable[[T], int]) -> Iterator[list[T]]:
+    """The items in lists, each ended by the one with which it has more than LARGE characters; the last may be empty."""
+    some, total = [], 0
+    for item in items:
+        some.append(item)
+        total += size(item)
+        if total > LARGE:
+            yield some
+            some, total = [], 0
+    yield some
+
+
+def scratch(mode: str, **options: str) -> IO:
+    """A file without a name, which is gone with the process. Where others lie, memory may lie below."""
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    return tempfile.TemporaryFile(mode, dir=cache_folder(), **options)
+
+
+def in_order(lines: Iterable[str]) -> Iterator[str]:
+    """The lines, sorted; beyond LARGE they are sorted by portions, which lie in files."""
+    parts = map(sorted, portions(lines, len))
+    return heapq.merge(next(parts), *map(_written, parts))
+
+
+def _written(lines: Iterable[str]) -> Iterator[str]:
+    file = scratch("w+", encoding="utf-8", newline="\n")
+    file.writelines(f"{line}\n" for line in lines)
+    file.seek(0)
+    return (line[:-1] for line in file)
+
+
+def twice(names: Callable[[], Iterable[str]]) -> set[str]:
+    """The names that come more than once, when asked for again; of each memory holds eight bytes."""
+    hashes = np.sort(np.fromiter(map(hash, names()), np.int64))
+    alike = set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
+    counts = Counter(name for name in names() if hash(name) in alike) if alike else Counter()
+    return {name for name, count in counts.items() if count > 1}
+
+
+def listed(values: Iterable[object]) -> Iterator[str]:
+    """The pieces of what `json.dumps` makes of a list of these values."""
+    comma = "["
+    for value in values:
+        yield comma + json.dumps(value)
+        comma = ", "
+    yield "]" if comma == ", " else "[]"
+
+
+def digest(pieces: Iterable[str]) -> str:
+    """Hex sha256 of the text that these pieces make up."""
+    sha = hashlib.sha256()
+    for piece in pieces:
+        sha.update(piece.encode())
+    return sha.hexdigest()
