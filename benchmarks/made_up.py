@@ -57,6 +57,19 @@ def packed(lengths: np.ndarray, vocabulary: int) -> Packed:
     )
 
 
+class Numbered(Sequence[str]):
+    """The numbers of so many rows as their ids."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, place: int) -> str:
+        return str(range(self.size)[place])
+
+
 def table(name: str, texts: Packed, classes: int) -> batches.Table:
     """A task's rows with labels at random."""
     size = len(texts.rows) - 1
@@ -64,7 +77,7 @@ def table(name: str, texts: Packed, classes: int) -> batches.Table:
     task = Task(name=name, corpus=Corpus(name=name, language="xx", labels=names, licence="none", read=dict))
     labels = np.zeros((size, classes), np.float32)  # (R, C)
     labels[np.arange(size), np.random.default_rng(2).integers(0, classes, size)] = 1
-    return batches.Table(task, texts, {"labels": labels}, [str(number) for number in range(size)])
+    return batches.Table(task, texts, {"labels": labels}, Numbered(size))
 
 
 def model(config: Config, tables: Sequence[batches.Table]) -> Model:

@@ -109,6 +109,13 @@ def test_an_id_that_comes_twice_is_told_with_both_rows(tmp_path, small):
         corpus(tmp_path)
 
 
+def test_a_cache_that_cannot_be_written_is_told_with_what_to_do(tmp_path, small, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(UserError, match=r"file/rocl: what is too large for memory cannot be written .*XDG_CACHE_HOME"):
+        kept(drawn(100))
+
+
 @pytest.mark.parametrize("size", [0, 1, 7, 500])
 def test_lines_sorted_by_portions_are_sorted(size, monkeypatch):
     monkeypatch.setattr(streams, "LARGE", 60)

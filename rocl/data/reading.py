@@ -46,7 +46,7 @@ def streamed(path: Path, newline: str = "\n") -> Iterator[str]:
     try:
         with PACKED.get(path.suffix, open)(path, "rb") as file:
             yield from io.TextIOWrapper(file, "utf-8-sig", newline=newline)
-    except (ValueError, EOFError, zlib.error, lzma.LZMAError, OSError):
+    except (UnicodeDecodeError, EOFError, zlib.error, lzma.LZMAError, OSError):
         text(path)  # which tells what is wrong and where
         raise
 

@@ -51,11 +51,11 @@ def kept(rows: Iterable[Row]) -> Sequence[Row]:
 
 
 def _stored(rows: Iterable[Row]) -> Stored:
-    file, bounds = scratch("w+b"), array("q", [0])
-    for row in rows:
-        line = json.dumps([row.id, row.texts, row.labels, dict(row.extra)]).encode()
-        bounds.append(bounds[-1] + file.write(line))
-    file.flush()
+    bounds = array("q", [0])
+    with scratch("w+b") as file:
+        for row in rows:
+            line = json.dumps([row.id, row.texts, row.labels, dict(row.extra)]).encode()
+            bounds.append(bounds[-1] + file.write(line))
     places = np.frombuffer(bounds, np.int64)
     return Stored(file, places[:-1], places[1:])
 

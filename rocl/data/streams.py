@@ -6,11 +6,13 @@ import json
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import IO, TypeVar
 
 import numpy as np
 
 from rocl.download import cache_folder
+from rocl.errors import UserError
 
 LARGE = 2**26  # characters that memory holds at once
 
@@ -29,10 +31,17 @@ def portions(items: Iterable[T], size: Callable[[T], int]) -> Iterator[list[T]]:
     yield some
 
 
-def scratch(mode: str, **options: str) -> IO:
-    """A file without a name, which is gone with the process. Where others lie, memory may lie below."""
-    cache_folder().mkdir(parents=True, exist_ok=True)
-    return tempfile.TemporaryFile(mode, dir=cache_folder(), **options)
+@contextmanager
+def scratch(mode: str, **options: str) -> Iterator[IO]:
+    """A file to be written in the block, without a name and gone with the process. It lies where memory does not lie
+    below, as it may below others of its kind."""
+    try:
+        cache_folder().mkdir(parents=True, exist_ok=True)
+        yield (file := tempfile.TemporaryFile(mode, dir=cache_folder(), **options))
+        file.flush()
+    except OSError as error:
+        fix = "make room there, or set XDG_CACHE_HOME to another folder"
+        raise UserError(f"{cache_folder()}: what is too large for memory cannot be written ({error}): {fix}") from error
 
 
 def in_order(lines: Iterable[str]) -> Iterator[str]:
@@ -42,8 +51,8 @@ def in_order(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _written(lines: Iterable[str]) -> Iterator[str]:
-    file = scratch("w+", encoding="utf-8", newline="\n")
-    file.writelines(f"{line}\n" for line in lines)
+    with scratch("w+", encoding="utf-8", newline="\n") as file:
+        file.writelines(f"{line}\n" for line in lines)
     file.seek(0)
     return (line[:-1] for line in file)
 
