@@ -3,8 +3,9 @@
 python -m benchmarks.corpus [--short]
 
 Texts are made up of the bundled vocabulary's words, of the lengths of tweets, in JSON lines with two labels. A fresh
-process reads and checks them, names the task by its digest, tokenises, opens the tokens again as a second start does,
-draws the order of a pass and packs a thousand batches. Memory is what that takes beyond the libraries.
+process reads and checks them, names the task by its digest, counts labels and copies, tokenises, opens the tokens again
+as a second start does, draws the order of a pass and packs a thousand batches. Memory is what that takes beyond the
+libraries.
 """
 
 import json
@@ -19,6 +20,7 @@ from benchmarks import made_up, measure
 from benchmarks.data import TOKENIZER
 from rocl.data import batches, tokens
 from rocl.data.files import files
+from rocl.data.statistics import statistics
 from rocl.data.task import Task
 
 FULL, SHORT = (1_000_000, 10_000_000, 100_000_000), (100_000, 1_000_000)
@@ -54,6 +56,8 @@ def opened(folder: Path) -> Callable[[], None]:
         told("read and check")
         task.digest  # noqa: B018  it is computed when asked for
         told("digest")
+        statistics(task)
+        told("statistics")
         tokenizer = tokens.tokenizer(TOKENIZER)
         pack = partial(tokens.pack, rows, tokenizer, task.max_length, folder / "tokens")
         pack()

@@ -55,6 +55,21 @@ def test_what_a_run_takes_beyond_its_passes_stands_where_the_last_one_ended():
     assert np.abs(shares - batches.proportions(SIZES, 0.2) * sum(SIZES)).max() < 1
 
 
+@pytest.mark.parametrize(("sizes", "exponent"), [((1, 100), 2.0), ((0, 10), 0.75), ((3, 400), 0.0), ((7, 5), 1.0)])
+@pytest.mark.parametrize("number", [0, 2])
+def test_a_pass_is_that_of_a_loop_over_places(sizes, exponent, number):
+    """A small task may have no turn in a pass, or many."""
+    found = batches.proportional(sizes, 5, number, 3, exponent=exponent)
+    before = [batches.proportional(sizes, 5, n, 3, exponent=exponent) for n in range(number)]
+    for task, size in enumerate(sizes):
+        begun = sum(int((pairs[:, 0] == task).sum()) for pairs in before)
+        own = found[found[:, 0] == task, 1]
+        slow = [
+            batches.shuffled(5, task, place // size, size)[place % size] for place in range(begun, begun + len(own))
+        ]
+        assert own.tolist() == slow
+
+
 def test_exponent_zero_is_uniform():
     assert np.ptp(counts(batches.proportional(SIZES, 1, 0, 1, exponent=0.0))) <= 1
 

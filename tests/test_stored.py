@@ -2,20 +2,22 @@
 
 import gzip
 import json
+import lzma
 import random
 
 import numpy as np
 import pytest
+import tiny
 
 from rocl.data import batches, streams, tokens
-from rocl.data.corpus import Row
+from rocl.data.corpus import Corpus, Row
 from rocl.data.files import files, twin
-from rocl.data.stored import Stored, chosen, kept
-from rocl.data.streams import in_order, listed, twice
-from rocl.data.task import Task, column, fold, rows, sample
+from rocl.data.statistics import statistics
+from rocl.data.stored import Stored, kept, picked
+from rocl.data.streams import in_order, listed, repeated
+from rocl.data.task import Task, column, fold, folded, rows, sample
 from rocl.data.text import plain
 from rocl.errors import UserError
-from tests import tiny
 
 WORDS = 'ană ţară\u2028 \x85 é\n𝄞 \t" \\ x yy zzz'.split(" ")
 
@@ -57,7 +59,7 @@ def test_few_rows_are_a_list_and_many_lie_in_a_file(small):
     there = kept(iter(have))
     assert type(there) is Stored and len(there) == 100 and list(there) == have
     assert there[-1] == have[-1] and list(there[3:50:7]) == have[3:50:7]
-    assert list(chosen(there, [5, 2, 5])) == chosen(have, [5, 2, 5]) == [have[5], have[2], have[5]]
+    assert list(picked(there, [5, 2, 5])) == picked(have, [5, 2, 5]) == [have[5], have[2], have[5]]
     assert list(reversed(there)) == have[::-1] and have[7] in there
     for wrong in (100, -101):
         with pytest.raises(IndexError):
@@ -125,8 +127,8 @@ def test_lines_sorted_by_portions_are_sorted(size, monkeypatch):
 
 def test_names_that_come_twice_are_found():
     names = [str(n) for n in range(1000)]
-    assert twice(lambda: names) == set() == twice(list)
-    assert twice(lambda: [*names, "7", "7", "999"]) == {"7", "999"}
+    assert repeated(lambda: names) == set() == repeated(list)
+    assert repeated(lambda: [*names, "7", "7", "999"]) == {"7", "999"}
 
 
 @pytest.mark.parametrize("values", [[], [1], [["é", {"a": 1.5}], None, "x"]])
@@ -148,3 +150,34 @@ def test_what_is_wrong_far_down_a_file_is_told_with_its_row(tmp_path):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UserError, match=said):
             files(tmp_path / name, language="xx")
+
+
+def test_a_damaged_file_is_told_before_what_came_out_of_it(tmp_path):
+    good = b"\n".join(json.dumps({"text": f"text {n}", "label": "a"}).encode() for n in range(9000))
+    packed = bytearray(gzip.compress(good, 0))
+    packed[len(packed) // 2] = 7  # no JSON any more, which the sum at the end would tell too late
+    second = bytearray(lzma.compress(good))
+    second[len(second) // 2] ^= 255
+    for name, content in (("a.jsonl.gz", packed), ("b.jsonl.xz", lzma.compress(good + b"\n") + second)):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(UserError, match="pack it again"):
+            files(tmp_path / name, language="xx")
+
+
+def test_what_a_row_has_beside_its_text_counts(small):
+    assert type(kept(Row(str(n), ("x",), (), {"twin": "y" * 3000}) for n in range(2))) is Stored
+
+
+def test_counts_of_rows_on_disk_are_those_of_a_slow_loop(tmp_path, small):
+    have = drawn(200) + [Row("copy", ("ană",), ("a",)), Row("other", ("ANĂ",), ("b",)), Row("none", ("",), ())]
+    dev = [Row("dev", (" ană ",), ()), Row("dev 2", ("nowhere",), ("c",))]
+    splits = {"train": kept(have), "dev": kept(dev), "test": []}
+    one = Corpus(name="c", language="xx", labels=("a", "b", "c"), kind="many", licence="none", read=lambda _: splits)
+    told = statistics(Task(name="t", corpus=one))
+    texts = [folded(row) for row in have]
+    labels = {text: {frozenset(r.labels) for r, own in zip(have, texts, strict=True) if own == text} for text in texts}
+    assert type(splits["train"]) is Stored and told["duplicates"] == len(texts) - len(set(texts)) >= 1
+    assert told["conflicts"] == sum(len(sets) > 1 for sets in labels.values()) >= 1
+    assert told["leaks"] == {"dev": texts.count("ană"), "test": 0} and told["splits"]["train"]["empty"] == 1
+    assert told["splits"]["train"]["labels"]["a"] == sum("a" in row.labels for row in have)
+    assert told["splits"]["test"]["rows"] == 0 == told["splits"]["test"]["words"]["max"]

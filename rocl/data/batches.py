@@ -203,9 +203,9 @@ def proportional(
     pairs = np.empty((total, 2), np.int64)
     pairs[:, 0] = np.random.default_rng([seed, number]).permutation(np.repeat(np.arange(len(sizes)), counts[number]))
     for task, size in enumerate(sizes):
-        places = begun[task] + np.arange(counts[number][task])
-        orders = {k: shuffled(seed, task, int(k), size) for k in np.unique(places // size)}
-        pairs[pairs[:, 0] == task, 1] = np.concatenate([orders[k][places[places // size == k] % size] for k in orders])
+        first, last, size = begun[task], begun[task] + counts[number][task], max(size, 1)
+        orders = [shuffled(seed, task, k, size) for k in range(first // size, -(-last // size))]
+        pairs[pairs[:, 0] == task, 1] = np.concatenate([pairs[:0, 1], *orders])[first % size :][: last - first]
     return pairs
 
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from rocl import download
-from rocl.data.streams import digest, in_order, twice
+from rocl.data.streams import digest, in_order, repeated
 from rocl.errors import UserError
 
 
@@ -46,14 +46,16 @@ class Corpus:
     @cached_property
     def splits(self) -> Splits:
         splits = self.read({file.name: download.fetch(file) for file in self.files})
-        known, names = set(self.labels), ", ".join(self.labels)
+        known, ids, names = set(self.labels), set(), ", ".join(self.labels)
         if len(known) < len(self.labels):
             raise UserError(f"{self.name}: a label is declared twice: {names}")
-        again = twice(lambda: (row.id for rows in splits.values() for row in rows))
+        again = repeated(lambda: (row.id for rows in splits.values() for row in rows))
         for split, rows in splits.items():
             for number, row in enumerate(rows, 1):
-                if row.id in again:
+                if row.id in ids:
                     raise UserError(f"{self.name}: {split} row {number} has the id {row.id} of another row")
+                if row.id in again:
+                    ids.add(row.id)
                 where = f"{self.name}: {split} row {number} (id {row.id})"
                 if not row.texts:
                     raise UserError(f"{where} has no text")

@@ -16,11 +16,12 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from rocl.data import reading
 from rocl.data.corpus import Corpus, Row, Splits
 from rocl.data.reading import OPENED, bad, quoted, streamed
 from rocl.data.splits import draw_groups
 from rocl.data.stored import kept
-from rocl.data.streams import twice
+from rocl.data.streams import repeated
 from rocl.data.task import folded
 from rocl.errors import UserError, hint
 
@@ -56,8 +57,8 @@ def files(
     their names; dev and test need no weights and no groups. Space in labels is single, their accents in form NFC.
 
     A split without a file is drawn out of train by `seed`, its labels in the same shares: a fifth for test, then an
-    eighth for dev; rows of one `group`, copies of a text, and a row and its `pair` stay together. Rows of large files
-    (64 million characters) stay on disk, but to draw a split takes their texts into memory: give such a corpus its own.
+    eighth for dev; rows of one `group`, copies of a text, and a row and its `pair` stay together. Rows beyond 2^27
+    characters (500 a row and its texts) stay on disk, but to draw a split takes them into memory: give all three.
     Labels are those of train, in alphabetical order. A mistake is a UserError with file, row and fix.
     """
     named = {"text": text, "label": label, "id": id, "group": group, "weight": weight, "twin": twin, "pair": pair}
@@ -71,10 +72,15 @@ def files(
     paths, splits, numbers, labels, where = _paths(path), {}, {}, set(), {}
     for split, file in paths.items():
         numbers[split] = array("q")  # of the rows in the file
-        splits[split] = kept(_rows(file, split, named, many, separator, numbers[split], labels))
+        try:
+            splits[split] = kept(_rows(file, split, named, many, separator, numbers[split], labels))
+        except UserError:
+            if file.suffix in OPENED:
+                reading.text(file)  # of a damaged file this is told, not what came out of it
+            raise
         if not splits[split]:
             raise UserError(f"{file}: no rows: fill it, or remove it")
-    again = twice(lambda: (row.id for rows in splits.values() for row in rows)) if id else ()
+    again = repeated(lambda: (row.id for rows in splits.values() for row in rows)) if id else ()
     for split in splits if again else ():
         for number, row in zip(numbers[split], splits[split], strict=True):
             if row.id in where:
@@ -169,7 +175,8 @@ def _records(path: Path, named: Mapping[str, str], may_lack: Sequence[str]) -> I
 
 
 def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate((line.rstrip("\r\n") for line in streamed(path)), 1):
+    for number, line in enumerate(streamed(path), 1):
+        line = line.removesuffix("\n").removesuffix("\r")
         if not line.strip():
             continue  # as in .csv
         try:

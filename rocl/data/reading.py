@@ -16,7 +16,7 @@ from typing import Any
 from rocl.errors import UserError
 
 OPENED = {".gz": gzip.decompress, ".xz": lzma.decompress}  # by the last ending of a name
-PACKED = {".gz": gzip.open, ".xz": lzma.open}
+PACKED = {".gz": gzip.open, ".xz": lzma.open}  # likewise, to read line by line
 Fields = Iterator[tuple[int, list[str]]]  # (row number, fields) of each row
 csv.field_size_limit(1 << 30)  # a long document is one field
 
@@ -46,9 +46,9 @@ def streamed(path: Path, newline: str = "\n") -> Iterator[str]:
     try:
         with PACKED.get(path.suffix, open)(path, "rb") as file:
             yield from io.TextIOWrapper(file, "utf-8-sig", newline=newline)
-    except (UnicodeDecodeError, EOFError, zlib.error, lzma.LZMAError, OSError):
+    except (UnicodeDecodeError, EOFError, zlib.error, lzma.LZMAError, OSError) as error:
         text(path)  # which tells what is wrong and where
-        raise
+        raise UserError(f"{path} is damaged ({error}): pack it again") from error
 
 
 def lines(path: Path, content: bytes | None = None) -> list[str]:

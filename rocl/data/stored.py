@@ -9,6 +9,7 @@ from typing import IO
 
 import numpy as np
 
+from rocl.data import streams
 from rocl.data.corpus import Row
 from rocl.data.streams import portions, scratch
 
@@ -45,9 +46,19 @@ class Ids(Sequence[str]):
 
 def kept(rows: Iterable[Row]) -> Sequence[Row]:
     """The rows: in memory if they have no more than LARGE characters, else in a file."""
-    parts = portions(rows, lambda row: 500 + sum(map(len, row.texts)))  # about what a row takes beside its texts
-    first, more = next(parts), next(parts, None)
-    return first if more is None else _stored(chain(first, more, chain.from_iterable(parts)))
+    rows = iter(rows)
+    first = next(portions(rows, _size, streams.LARGE))
+    more = next(rows, None)
+    return first if more is None else _stored(chain(first, [more], rows))
+
+
+def _size(row: Row) -> int:
+    """Its characters, and about as many as the bytes that it takes without them."""
+    return (
+        500
+        + sum(map(len, row.texts))
+        + sum(len(value) for value in row.extra.values() if isinstance(value, str | list))
+    )
 
 
 def _stored(rows: Iterable[Row]) -> Stored:
@@ -60,7 +71,7 @@ def _stored(rows: Iterable[Row]) -> Stored:
     return Stored(file, places[:-1], places[1:])
 
 
-def chosen(rows: Sequence[Row], places: Sequence[int]) -> Sequence[Row]:
+def picked(rows: Sequence[Row], places: Sequence[int]) -> Sequence[Row]:
     """Those at these places, in this order."""
     if isinstance(rows, Stored):
         places = np.array(places, np.int64)

@@ -14,18 +14,18 @@ import numpy as np
 from rocl.download import cache_folder
 from rocl.errors import UserError
 
-LARGE = 2**26  # characters that memory holds at once
+LARGE = 2**27  # characters of a corpus that memory holds
 
 T = TypeVar("T")
 
 
-def portions(items: Iterable[T], size: Callable[[T], int]) -> Iterator[list[T]]:
-    """The items in lists, each ended by the one with which it has more than LARGE characters; the last may be empty."""
+def portions(items: Iterable[T], size: Callable[[T], int], most: int) -> Iterator[list[T]]:
+    """The items in lists, each ended by the one with which it is larger than `most`; the last may be empty."""
     some, total = [], 0
     for item in items:
         some.append(item)
         total += size(item)
-        if total > LARGE:
+        if total > most:
             yield some
             some, total = [], 0
     yield some
@@ -33,8 +33,8 @@ def portions(items: Iterable[T], size: Callable[[T], int]) -> Iterator[list[T]]:
 
 @contextmanager
 def scratch(mode: str, **options: str) -> Iterator[IO]:
-    """A file to be written in the block, without a name and gone with the process. It lies where memory does not lie
-    below, as it may below others of its kind."""
+    """A file to be written in the block, without a name and gone with the process. It lies in the cache folder, for the
+    folder that the system has for such files may be memory."""
     try:
         cache_folder().mkdir(parents=True, exist_ok=True)
         yield (file := tempfile.TemporaryFile(mode, dir=cache_folder(), **options))
@@ -45,8 +45,10 @@ def scratch(mode: str, **options: str) -> Iterator[IO]:
 
 
 def in_order(lines: Iterable[str]) -> Iterator[str]:
-    """The lines, sorted; beyond LARGE they are sorted by portions, which lie in files."""
-    parts = map(sorted, portions(lines, len))
+    """The lines, sorted by portions that lie in files, where they are many."""
+    parts = map(
+        sorted, portions(lines, len, LARGE // 4)
+    )  # for the next is read while one is sorted and the first waits
     return heapq.merge(next(parts), *map(_written, parts))
 
 
@@ -57,8 +59,8 @@ def _written(lines: Iterable[str]) -> Iterator[str]:
     return (line[:-1] for line in file)
 
 
-def twice(names: Callable[[], Iterable[str]]) -> set[str]:
-    """The names that come more than once, when asked for again; of each memory holds eight bytes."""
+def repeated(names: Callable[[], Iterable[str]]) -> set[str]:
+    """Those that come more than once of the names that each call of `names` gives; memory has their hashes."""
     hashes = np.sort(np.fromiter(map(hash, names()), np.int64))
     alike = set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
     counts = Counter(name for name in names() if hash(name) in alike) if alike else Counter()

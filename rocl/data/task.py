@@ -13,7 +13,7 @@ from numbers import Integral
 import numpy as np
 
 from rocl.data.corpus import Corpus, Row
-from rocl.data.stored import chosen
+from rocl.data.stored import picked
 from rocl.data.streams import digest, listed
 from rocl.errors import UserError
 
@@ -67,7 +67,7 @@ class Task:
         ids: Sequence[str] = list(places)
         for cut in self.cuts:
             ids = cut(ids)
-        return chosen(rows, [places[id] for id in ids])
+        return picked(rows, [places[id] for id in ids])
 
     @cached_property
     def leaks(self) -> frozenset[str]:
