@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from rocl import download
-from rocl.data.streams import digest, in_order, repeated
+from rocl.data.streams import digest, in_order, joined, repeated
 from rocl.errors import UserError
 
 
@@ -70,9 +70,7 @@ class Corpus:
         """Hex digest over the sorted (split, texts, labels): the same corpus in another container has the same."""
         every = ((split, row) for split, rows in self.splits.items() for row in rows)
         lines = (json.dumps([split, row.texts, sorted(row.labels)], ensure_ascii=False) for split, row in every)
-        pieces = (piece for line in in_order(lines) for piece in ("\n", line))
-        next(pieces, None)  # what joins the lines stands between them
-        return digest(pieces)[:16]
+        return digest(joined(in_order(lines), "\n"))[:16]
 
     def counts(self, split: str) -> dict[str, int]:
         """How many rows of a split carry each label, in the order of the labels."""

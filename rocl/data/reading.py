@@ -15,8 +15,7 @@ from typing import Any
 
 from rocl.errors import UserError
 
-OPENED = {".gz": gzip.decompress, ".xz": lzma.decompress}  # by the last ending of a name
-PACKED = {".gz": gzip.open, ".xz": lzma.open}  # likewise, to read line by line
+OPENED = {".gz": gzip.open, ".xz": lzma.open}  # by the last ending of a name
 Fields = Iterator[tuple[int, list[str]]]  # (row number, fields) of each row
 csv.field_size_limit(1 << 30)  # a long document is one field
 
@@ -29,7 +28,9 @@ def bad(path: Path, number: int, what: str) -> UserError:
 def text(path: Path, content: bytes | None = None) -> str:
     """A file's UTF-8 text (or that of `content`, read out of it), unpacked, without a byte order mark."""
     try:
-        content = OPENED.get(path.suffix, bytes)(path.read_bytes()) if content is None else content
+        if content is None:
+            with OPENED.get(path.suffix, open)(path, "rb") as file:
+                content = file.read()
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         where = content.count(b"\n", 0, error.start) + 1
@@ -44,10 +45,10 @@ def text(path: Path, content: bytes | None = None) -> str:
 def streamed(path: Path, newline: str = "\n") -> Iterator[str]:
     """The lines of a file and what ends them, read as they are asked for; `newline` is that of `open`."""
     try:
-        with PACKED.get(path.suffix, open)(path, "rb") as file:
+        with OPENED.get(path.suffix, open)(path, "rb") as file:
             yield from io.TextIOWrapper(file, "utf-8-sig", newline=newline)
     except (UnicodeDecodeError, EOFError, zlib.error, lzma.LZMAError, OSError) as error:
-        text(path)  # which tells what is wrong and where
+        text(path)  # which tells what is wrong and where, unless it takes a second stream for what may be left out
         raise UserError(f"{path} is damaged ({error}): pack it again") from error
 
 

@@ -21,9 +21,8 @@ def statistics(task: Task) -> dict[str, Any]:
     found = {split: _split(task.rows(split), task.labels) for split in task.corpus.splits}
     keys = {split: own for split, (own, _) in found.items()}
     train = keys.pop("train", np.empty((0, 2), np.int64))
-    _, texts = np.unique(
-        np.unique(train, axis=0)[:, 0], return_counts=True
-    )  # (texts,) how many sets of labels each has
+    different = np.unique(train, axis=0)  # (pairs, 2)
+    _, texts = np.unique(different[:, 0], return_counts=True)  # (texts,) how many sets of labels each has
     corpus = task.corpus
     about = {"corpus": corpus.name, "digest": corpus.digest, "judged_on": task.judged_on, "language": task.language}
     about |= {"licence": corpus.licence, "note": corpus.note}

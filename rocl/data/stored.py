@@ -54,11 +54,8 @@ def kept(rows: Iterable[Row]) -> Sequence[Row]:
 
 def _size(row: Row) -> int:
     """Its characters, and about as many as the bytes that it takes without them."""
-    return (
-        500
-        + sum(map(len, row.texts))
-        + sum(len(value) for value in row.extra.values() if isinstance(value, str | list))
-    )
+    beside = [value for value in row.extra.values() if isinstance(value, str | list)]
+    return 500 + sum(map(len, row.texts)) + sum(map(len, beside))
 
 
 def _stored(rows: Iterable[Row]) -> Stored:

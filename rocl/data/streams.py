@@ -7,6 +7,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import IO, TypeVar
 
 import numpy as np
@@ -46,9 +47,8 @@ def scratch(mode: str, **options: str) -> Iterator[IO]:
 
 def in_order(lines: Iterable[str]) -> Iterator[str]:
     """The lines, sorted by portions that lie in files, where they are many."""
-    parts = map(
-        sorted, portions(lines, len, LARGE // 4)
-    )  # for the next is read while one is sorted and the first waits
+    # While one portion is sorted, the next is read and the first waits.
+    parts = map(sorted, portions(lines, len, LARGE // 4))
     return heapq.merge(next(parts), *map(_written, parts))
 
 
@@ -69,11 +69,13 @@ def repeated(names: Callable[[], Iterable[str]]) -> set[str]:
 
 def listed(values: Iterable[object]) -> Iterator[str]:
     """The pieces of what `json.dumps` makes of a list of these values."""
-    comma = "["
-    for value in values:
-        yield comma + json.dumps(value)
-        comma = ", "
-    yield "]" if comma == ", " else "[]"
+    yield from chain("[", joined(map(json.dumps, values), ", "), "]")
+
+
+def joined(pieces: Iterable[str], between: str) -> Iterator[str]:
+    """The pieces of what `between.join` makes of these."""
+    for number, piece in enumerate(pieces):
+        yield between + piece if number else piece
 
 
 def digest(pieces: Iterable[str]) -> str:
